@@ -1,0 +1,120 @@
+package bowline
+
+import (
+	"context"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/audit"
+)
+
+// AuditEntry is one line of the audit log. An action has two with the same ID:
+// the intent, on disk before anything happened, and the outcome.
+type AuditEntry struct {
+	Seq     uint64
+	Time    time.Time
+	ID      string
+	Event   string // "intent", "outcome" or "note"
+	Verb    string // "run", "target.add", ...
+	User    string // who acted, on which machine, through what
+	Host    string
+	Surface string
+	Client  string
+	Target  string
+	Address string // "host:port" that was connected to
+	Login   string
+	HostKey string // fingerprint
+	Profile string
+	Argv    []string // secrets are masked
+	Text    string
+	Status  string // of an outcome: "ok", "failed", "refused", "error"
+	Kind    diag.Kind
+	Exit    *int // exit code of an outcome; nil if nothing exited
+	Elapsed time.Duration
+	Error   string
+	Raw     []byte // the stored line, whose hash can be checked
+}
+
+func auditEntry(e audit.Entry) AuditEntry {
+	out := AuditEntry{
+		Seq: e.Seq, Time: e.Time, ID: e.ID, Event: string(e.Event), Verb: e.Verb, User: e.Actor.User, Host: e.Actor.Host, Surface: e.Actor.Surface,
+		Client: e.Actor.Client, Target: e.Target, Address: e.Address, Login: e.Login, HostKey: e.HostKey, Profile: e.Profile, Argv: e.Argv, Text: e.Text, Raw: e.Raw(),
+	}
+	if r := e.Result; r != nil {
+		out.Status, out.Kind, out.Exit, out.Error = string(r.Status), r.Kind, r.ExitCode, r.Error
+		out.Elapsed = time.Duration(r.DurationMS) * time.Millisecond
+	}
+	return out
+}
+
+// AuditQuery selects entries; zero fields select all.
+type AuditQuery struct {
+	Since, Until time.Time // Since <= time < Until
+	Verb         string
+	Target       string
+	User         string
+	Status       string // selects outcomes
+	Event        string
+	ID           string
+	Limit        int
+	OldestFirst  bool // the newest come first otherwise
+}
+
+func (q AuditQuery) filter() audit.Filter {
+	return audit.Filter{Since: q.Since, Until: q.Until, Verb: q.Verb, Target: q.Target, Actor: q.User, Status: audit.Status(q.Status),
+		Event: audit.Event(q.Event), ID: q.ID, Limit: q.Limit, OldestFirst: q.OldestFirst}
+}
+
+// Audit returns the entries that q selects. A line that is no entry is yielded
+// as an error; the iteration can go on after it.
+func (c *Client) Audit(ctx context.Context, q AuditQuery) iter.Seq2[AuditEntry, error] {
+	return func(yield func(AuditEntry, error) bool) {
+		for e, err := range c.parts.AuditReader().List(ctx, q.filter()) {
+			if !yield(auditEntry(e), err) {
+				return
+			}
+		}
+	}
+}
+
+// TailAudit calls fn with the last n entries, oldest first, and with follow goes
+// on with new ones until ctx ends or fn returns an error.
+func (c *Client) TailAudit(ctx context.Context, n int, follow bool, fn func(AuditEntry) error) error {
+	return c.parts.AuditReader().Tail(ctx, n, follow, func(e audit.Entry) error { return fn(auditEntry(e)) })
+}
+
+// AuditReport is what VerifyAudit found.
+type AuditReport struct {
+	OK       bool
+	Entries  uint64 // good ones, from the first on
+	Segments int
+	Last     string   // hash of the last good entry
+	Problem  string   // the first thing wrong, with file, line and entry; "" if OK
+	Notes    []string // what is no problem but should be said
+}
+
+// VerifyAudit checks every entry, the chain and the head kept apart from it. An
+// error means that it could not look.
+func (c *Client) VerifyAudit(ctx context.Context) (AuditReport, error) {
+	r, err := c.parts.AuditReader().Verify(ctx)
+	if err != nil {
+		return AuditReport{}, err
+	}
+	out := AuditReport{OK: r.OK, Entries: r.Entries, Segments: r.Segments, Last: r.Last, Notes: r.Notes}
+	if r.Problem != nil {
+		out.Problem = r.Problem.String()
+	}
+	return out, nil
+}
+
+// ExportAudit writes the entries that q selects, as "jsonl" (the stored lines,
+// byte for byte) or "csv". It stops at a line that is no entry.
+func (c *Client) ExportAudit(ctx context.Context, w io.Writer, q AuditQuery, format string) error {
+	f := audit.Format(format)
+	if f != audit.JSONL && f != audit.CSV {
+		return diag.New(diag.Usage, "export audit log", "use jsonl or csv", "there is no format %q", format)
+	}
+	return c.parts.AuditReader().Export(ctx, w, q.filter(), f)
+}

@@ -1,0 +1,164 @@
+// Package executor is the one gate through which a command reaches a target,
+// from every surface: it finds the target, checks profile and allow-list,
+// records the intent, borrows a link, runs the command in its sandbox and
+// records the outcome.
+//
+// The order is the point. Nothing touches the network or a key before target
+// and profile have been accepted, and nothing runs before the audit log holds
+// the intent. A refused command leaves an entry too.
+package executor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/link"
+	"github.com/bowline-sh/bowline/internal/sandbox"
+	"github.com/bowline-sh/bowline/internal/transport"
+	"github.com/bowline-sh/bowline/profile"
+	"github.com/bowline-sh/bowline/target"
+)
+
+// Recorder is the audit log as this package needs it: Begin is durable before
+// it returns, and its error forbids the act.
+type Recorder interface {
+	Begin(ctx context.Context, in audit.Intent) (id string, err error)
+	End(ctx context.Context, id string, out audit.Outcome) error
+}
+
+// Config is what an Executor is made of; every field is required.
+type Config struct {
+	Target   func(name string) (target.Target, error)   // accepted targets only; does no I/O
+	Profile  func(name string) (profile.Profile, error) // by name or file
+	Default  string                                     // profile for targets that name none
+	Links    *link.Pool
+	Recorder Recorder
+}
+
+// Executor runs commands. Methods may be called concurrently.
+type Executor struct{ cfg Config }
+
+// New returns an Executor. It does no I/O.
+func New(cfg Config) *Executor {
+	if cfg.Target == nil || cfg.Profile == nil || cfg.Links == nil || cfg.Recorder == nil {
+		panic("executor: Config is incomplete")
+	}
+	return &Executor{cfg: cfg}
+}
+
+// Request is one command for one target.
+type Request struct {
+	Target  string // name; "" is for the Target function to decide
+	Profile string // name or file; "" means the target's, else the default
+	Argv    []string
+	Env     map[string]string
+	Secrets []string // names in Env whose values are masked everywhere
+	Cwd     string
+	Timeout time.Duration
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Digests map[string]string // recorded with the intent, as for a script
+}
+
+// Result is what became of a Request. Fields that were not reached are zero.
+type Result struct {
+	sandbox.Result
+	Target  string
+	Profile string
+	AuditID string
+	Info    transport.Info
+}
+
+// Run executes req. A nil error means that the command was executed and its
+// outcome recorded; see [sandbox.Exec] for what the kinds of error mean for the
+// target. The Result is filled as far as it is known, also with an error.
+func (e *Executor) Run(ctx context.Context, req Request) (Result, error) {
+	t, err := e.cfg.Target(req.Target)
+	res := Result{Target: cmp.Or(t.Name, req.Target)}
+	if err != nil {
+		return e.refused(ctx, req, res, err)
+	}
+	p, err := e.cfg.Profile(cmp.Or(req.Profile, t.Profile, e.cfg.Default))
+	res.Profile = cmp.Or(p.Name, req.Profile)
+	if err == nil {
+		err = check(req, p)
+	}
+	if err != nil {
+		return e.refused(ctx, req, res, err)
+	}
+	id, err := e.cfg.Recorder.Begin(ctx, intent(req, res))
+	if err != nil {
+		return res, err
+	}
+	res.AuditID = id
+	res, err = e.execute(ctx, req, t, p, res)
+	// There is an outcome to keep now, even for a caller who left.
+	return res, errors.Join(err, e.cfg.Recorder.End(context.WithoutCancel(ctx), id, outcome(res, err)))
+}
+
+// refused records an attempt that got nowhere. The refusal stands whether or
+// not it could be recorded.
+func (e *Executor) refused(ctx context.Context, req Request, res Result, why error) (Result, error) {
+	id, err := e.cfg.Recorder.Begin(ctx, intent(req, res))
+	if err != nil {
+		return res, errors.Join(why, err)
+	}
+	res.AuditID = id
+	return res, errors.Join(why, e.cfg.Recorder.End(context.WithoutCancel(ctx), id, outcome(res, why)))
+}
+
+func (e *Executor) execute(ctx context.Context, req Request, t target.Target, p profile.Profile, res Result) (Result, error) {
+	l, err := e.cfg.Links.Get(ctx, t)
+	if err != nil {
+		return res, err
+	}
+	defer l.Release()
+	res.Info = l.Info()
+	cmd := sandbox.Command{
+		Spec:    sandbox.Spec{Profile: p, Argv: req.Argv, Env: req.Env, Cwd: req.Cwd},
+		Timeout: req.Timeout, Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr,
+	}
+	res.Result, err = sandbox.Exec(ctx, l, cmd)
+	if errors.Is(err, sandbox.ErrUnclean) || errors.Is(err, transport.ErrLost) {
+		l.Retire()
+	}
+	return res, withTarget(err, t.Name)
+}
+
+// withTarget names the target in errors that do not know it.
+func withTarget(err error, name string) error {
+	if d, ok := errors.AsType[*diag.Error](err); ok && d == err {
+		e := *d
+		e.Op += " on " + name
+		return &e
+	}
+	return err
+}
+
+func intent(req Request, res Result) audit.Intent {
+	return audit.Intent{
+		Subject: audit.Subject{Verb: "run", Target: res.Target, Profile: res.Profile, Digests: req.Digests},
+		Argv:    req.Argv, Cwd: req.Cwd, Env: req.Env, SecretEnv: req.Secrets,
+	}
+}
+
+func outcome(res Result, err error) audit.Outcome {
+	out := audit.Outcome{
+		Subject: audit.Subject{Address: res.Info.Address, Login: res.Info.Login, HostKey: res.Info.Fingerprint, KeyID: res.Info.KeyID},
+		Signal:  res.Signal, Duration: res.Duration, TimedOut: res.TimedOut, Truncated: res.Truncated,
+		StdoutBytes: res.StdoutBytes, StderrBytes: res.StderrBytes, Err: err,
+	}
+	if err == nil {
+		out.ExitCode = &res.ExitCode
+		if res.ExitCode != 0 {
+			out.Status = audit.Failed
+		}
+	}
+	return out
+}

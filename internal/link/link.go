@@ -1,0 +1,188 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/bowline-sh/bowline/internal/transport"
+)
+
+// slots is how many commands run at once on one connection: sshd's default
+// MaxSessions of 10 (sshd_config(5)), less one for killing what overran.
+const slots = 9
+
+// How long to wait between tries when the target is out of sessions.
+const (
+	minWait    = 5 * time.Millisecond
+	maxWait    = 200 * time.Millisecond
+	refusedFor = 3 * time.Second
+)
+
+// Link is one authenticated connection shared by its holders. It implements
+// [transport.Conn] except for Close, which belongs to the pool. Methods may be
+// called concurrently.
+type Link struct {
+	conn transport.Conn // immutable
+	free chan struct{}  // one token per slot
+
+	mu      sync.Mutex // guards the fields below
+	holders int
+	retired bool
+	live    int           // processes that were started and not yet closed
+	freed   chan struct{} // closed when one of them is
+}
+
+func newLink(conn transport.Conn) *Link {
+	l := &Link{conn: conn, free: make(chan struct{}, slots), freed: make(chan struct{})}
+	for range slots {
+		l.free <- struct{}{}
+	}
+	return l
+}
+
+func (l *Link) acquire() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.retired {
+		return false
+	}
+	select {
+	case <-l.conn.Done():
+		return false
+	default:
+	}
+	l.holders++
+	return true
+}
+
+// Release gives the link back. The last holder of a retired link closes it.
+func (l *Link) Release() {
+	l.mu.Lock()
+	l.holders--
+	last := l.retired && l.holders == 0
+	l.mu.Unlock()
+	if last {
+		_ = l.conn.Close() // nobody is left to be told
+	}
+}
+
+// Retire keeps the link from being handed out again. It is closed when its last
+// holder releases it.
+func (l *Link) Retire() {
+	l.mu.Lock()
+	l.retired = true
+	idle := l.holders == 0
+	l.mu.Unlock()
+	if idle {
+		_ = l.conn.Close()
+	}
+}
+
+func (l *Link) close() error {
+	l.mu.Lock()
+	l.retired = true
+	l.mu.Unlock()
+	return l.conn.Close()
+}
+
+// Info describes the far side.
+func (l *Link) Info() transport.Info { return l.conn.Info() }
+
+// Done is closed when the connection is no longer usable.
+func (l *Link) Done() <-chan struct{} { return l.conn.Done() }
+
+// Close does nothing: the pool owns the connection. Use Release.
+func (l *Link) Close() error { return nil }
+
+// Start waits for a free slot and starts line. If the target refuses a session
+// nothing was started, and the call tries again when another process of this
+// link has ended, or after a short while: sshd frees a session only after both
+// the program and its channel are gone. A target that refuses even a single
+// session for refusedFor gives an error.
+func (l *Link) Start(ctx context.Context, line string) (transport.Process, error) {
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-l.conn.Done():
+		return nil, fmt.Errorf("wait for a free session: %w", transport.ErrLost)
+	case <-l.free:
+	}
+	proc, err := l.start(ctx, line)
+	if err != nil {
+		l.free <- struct{}{}
+		return nil, err
+	}
+	l.addLive(1)
+	return &process{Process: proc, link: l}, nil
+}
+
+func (l *Link) start(ctx context.Context, line string) (transport.Process, error) {
+	wait := minWait
+	var alone time.Duration
+	for {
+		freed := l.nextFreed()
+		proc, err := l.conn.Start(ctx, line)
+		if !errors.Is(err, transport.ErrBusy) {
+			return proc, err
+		}
+		if l.addLive(0) == 0 {
+			if alone += wait; alone > refusedFor {
+				return nil, fmt.Errorf("the target refuses every session: %w", err)
+			}
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, context.Cause(ctx)
+		case <-l.conn.Done():
+			timer.Stop()
+			return nil, fmt.Errorf("wait for a free session: %w", transport.ErrLost)
+		case <-freed:
+			timer.Stop()
+		case <-timer.C:
+		}
+		wait = min(2*wait, maxWait)
+	}
+}
+
+// StartUrgent starts line in the session kept free for it, past the queue.
+func (l *Link) StartUrgent(ctx context.Context, line string) (transport.Process, error) {
+	return l.conn.Start(ctx, line)
+}
+
+func (l *Link) addLive(n int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.live += n
+	if n < 0 {
+		close(l.freed)
+		l.freed = make(chan struct{})
+	}
+	return l.live
+}
+
+func (l *Link) nextFreed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.freed
+}
+
+// process gives its slot back when it is closed.
+type process struct {
+	transport.Process
+	link *Link
+	once sync.Once
+}
+
+func (p *process) Close() error {
+	err := p.Process.Close()
+	p.once.Do(func() {
+		p.link.addLive(-1)
+		p.link.free <- struct{}{}
+	})
+	return err
+}

@@ -1,0 +1,306 @@
+package ssh
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/transport"
+	"github.com/bowline-sh/bowline/target"
+)
+
+const (
+	// firstDelay and longestDelay bound the wait between attempts: sshd drops
+	// connections under MaxStartups for as long as others log in, which is a
+	// second or two each.
+	firstDelay   = 250 * time.Millisecond
+	longestDelay = 4 * time.Second
+)
+
+// Dial connects to t and logs in. Errors are of type [*diag.Error]: Usage for
+// a target or configuration that makes no sense, Unreachable, Untrusted,
+// Denied, or Canceled. In each case nothing ran on the target and nothing was
+// written anywhere.
+//
+// ctx bounds the dial only, not the connection.
+func (d *Dialer) Dial(ctx context.Context, t target.Target) (*Conn, error) {
+	var conn *Conn
+	err := d.attempt(ctx, t, false, func(ctx context.Context, r *route) error {
+		started := d.cfg.Now()
+		c, err := d.connect(ctx, r)
+		if err != nil {
+			return err
+		}
+		c.info.DialTime = d.cfg.Now().Sub(started)
+		conn = c
+		return nil
+	})
+	return conn, err
+}
+
+// attempt runs f, which may be tried again, under the deadline of a dial.
+// anonymous means that f does not log in.
+func (d *Dialer) attempt(ctx context.Context, t target.Target, anonymous bool, f func(context.Context, *route) error) error {
+	op := "connect to " + t.Name
+	if err := validate(t); err != nil {
+		return diag.New(diag.Usage, op, "", "%w", err)
+	}
+	clock := startClock(ctx, d.cfg.Timeout, d.cfg.Now)
+	defer clock.stop()
+	r, err := router{d, clock, anonymous}.route(clock.ctx, t, 0, false)
+	if err != nil {
+		if over := ended(clock.ctx, d.cfg.Timeout, phaseConfig); over != nil {
+			err = over
+		}
+		return withOp(op, kinded(err, diag.Usage))
+	}
+	op = fmt.Sprintf("connect to %s (%s)", r.end.name, r.end)
+	if err := d.retry(clock.ctx, r, f); err != nil {
+		return withOp(op, err)
+	}
+	return nil
+}
+
+// kinded gives err a kind unless it has one.
+func kinded(err error, kind diag.Kind) error {
+	if _, ok := errors.AsType[*diag.Error](err); ok {
+		return err
+	}
+	return diag.New(kind, "", "", "%w", err)
+}
+
+// retry calls f until it succeeds, fails for good, or the attempts or the time
+// are used up.
+func (d *Dialer) retry(ctx context.Context, r *route, f func(context.Context, *route) error) error {
+	var last error
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = firstDelay, longestDelay
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		last = f(ctx, r)
+		if last != nil && !retryable(last) {
+			return struct{}{}, backoff.Permanent(last)
+		}
+		return struct{}{}, last
+	}, backoff.WithBackOff(wait), backoff.WithMaxTries(uint(d.cfg.Attempts)), backoff.WithMaxElapsedTime(0),
+		backoff.WithNotify(func(err error, next time.Duration) {
+			d.cfg.Logf("%s: %v; next attempt in %v", r.end.name, err, next.Round(time.Millisecond))
+		}))
+	if err == nil {
+		return nil
+	}
+	// The time may have ended between two attempts: then tell of both.
+	over := ended(ctx, d.cfg.Timeout, phaseConnect)
+	if over == nil || !retryable(last) {
+		return last
+	}
+	return diag.New(diag.KindOf(over), "", diag.HintOf(last), "%w; the last attempt: %w", over, last)
+}
+
+// passing marks a failure that may pass by itself.
+type passing struct{ error }
+
+func (p passing) Unwrap() error { return p.error }
+
+func retryable(err error) bool {
+	_, ok := errors.AsType[passing](err)
+	return ok
+}
+
+// connect reaches and logs in to the end of r.
+func (d *Dialer) connect(ctx context.Context, r *route) (*Conn, error) {
+	raw, err := d.carrier(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return d.logIn(ctx, r, raw)
+}
+
+// carrier opens the stream of bytes to r: TCP, a channel of a jump host, or a
+// proxy command. Closing it closes what lies below.
+func (d *Dialer) carrier(ctx context.Context, r *route) (net.Conn, error) {
+	switch {
+	case len(r.via) > 0:
+		return d.overJumps(ctx, r)
+	case r.command != "":
+		d.cfg.Logf("%s: ProxyCommand %q", r.end.name, r.command)
+		conn, err := dialCommand(r.command)
+		if err != nil {
+			return nil, diag.New(diag.Unreachable, "", "", "%w", err)
+		}
+		return conn, nil
+	}
+	dialer := net.Dialer{Timeout: r.end.connectTimeout}
+	conn, err := dialer.DialContext(ctx, "tcp", r.end.address())
+	if err != nil {
+		return nil, d.connectError(ctx, r, err)
+	}
+	return conn, nil
+}
+
+// connectError is the error for an address that cannot be reached.
+func (d *Dialer) connectError(ctx context.Context, r *route, err error) error {
+	if over := ended(ctx, d.cfg.Timeout, phaseConnect); over != nil {
+		return over
+	}
+	cause := netCause(err)
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() && r.end.connectTimeout > 0 {
+		cause = fmt.Errorf("no answer within %v (ConnectTimeout): %w", r.end.connectTimeout, cause)
+	}
+	if transient(err) {
+		cause = passing{cause}
+	}
+	return diag.New(diag.Unreachable, "", "", "%w", cause)
+}
+
+// overJumps logs in to each jump host in turn, every host key checked like that
+// of a target, and returns a channel to the end of r.
+func (d *Dialer) overJumps(ctx context.Context, r *route) (net.Conn, error) {
+	var last *Conn
+	for _, hop := range r.via {
+		var raw net.Conn
+		var err error
+		if last == nil {
+			raw, err = d.carrier(ctx, hop)
+		} else {
+			raw, err = d.throughHop(ctx, last, hop)
+		}
+		if err == nil {
+			last, err = d.logIn(ctx, hop, raw)
+		}
+		if err != nil {
+			return nil, withOp(fmt.Sprintf("jump host %s (%s)", hop.end.name, hop.end), err)
+		}
+	}
+	return d.throughHop(ctx, last, r)
+}
+
+// throughHop opens a channel from hop to the end of r. The channel owns hop,
+// which is closed on failure.
+func (d *Dialer) throughHop(ctx context.Context, hop *Conn, r *route) (net.Conn, error) {
+	ch, err := hop.client.DialContext(ctx, "tcp", r.end.address())
+	if err != nil {
+		hop.Close()
+		return nil, d.connectError(ctx, r, err)
+	}
+	return hopConn{ch, hop}, nil
+}
+
+// hopConn is a channel of a jump host that serves nothing else.
+type hopConn struct {
+	net.Conn
+	hop *Conn
+}
+
+// Close closes the jump host's connection and the channel with it; to say
+// farewell over a frozen connection could take for ever.
+func (c hopConn) Close() error { return c.hop.Close() }
+
+// logIn exchanges keys and authenticates over raw, which it owns.
+func (d *Dialer) logIn(ctx context.Context, r *route, raw net.Conn) (*Conn, error) {
+	l := d.newLogin(ctx, r)
+	defer l.Close()
+	var key HostKey
+	at := phaseKeys
+	config := d.clientConfig(r, func(offered ssh.PublicKey) error {
+		key = r.policy.judge(offered)
+		if err := key.refusal(r.end.trustCommand); err != nil {
+			return err
+		}
+		at = phaseLogin
+		return nil
+	})
+	config.AuthCallback = l.next
+
+	c, channels, requests, err := handshake(ctx, raw, r.end.address(), config)
+	if err != nil {
+		return nil, d.loginError(ctx, r, loginFailure{err, at, l, raw})
+	}
+	d.cfg.Logf("%s: logged in as %s", r.end.name, r.end.user)
+	return newConn(ssh.NewClient(c, channels, requests), transport.Info{
+		Address: r.end.address(), Login: r.end.user,
+		HostKeyType: key.Type, Fingerprint: key.Fingerprint, KeyID: l.keyID,
+		Server: string(c.ServerVersion()),
+	}, d.cfg.KeepAlive), nil
+}
+
+// clientConfig is what every handshake starts from. check decides about the
+// host key; its error ends the handshake.
+func (d *Dialer) clientConfig(r *route, check func(ssh.PublicKey) error) *ssh.ClientConfig {
+	return &ssh.ClientConfig{
+		Config:            ssh.Config{KeyExchanges: keyExchanges(), Ciphers: ciphers(), MACs: macs()},
+		User:              r.end.user,
+		ClientVersion:     "SSH-2.0-Bowline",
+		HostKeyAlgorithms: r.policy.algorithms(),
+		HostKeyCallback:   func(_ string, _ net.Addr, key ssh.PublicKey) error { return check(key) },
+		BannerCallback: func(text string) error {
+			d.cfg.Logf("%s: banner %q", r.end.name, clean(text))
+			return nil
+		},
+	}
+}
+
+// handshake is ssh.NewClientConn that ends with ctx. It owns raw.
+func handshake(ctx context.Context, raw net.Conn, address string, config *ssh.ClientConfig) (ssh.Conn, <-chan ssh.NewChannel, <-chan *ssh.Request, error) {
+	// A deadline of raw would not do: channels of a jump host have none.
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		raw.Close()
+	})
+	c, channels, requests, err := ssh.NewClientConn(raw, address, config)
+	if !stop() {
+		<-closed
+		if err == nil {
+			c.Close()
+			err = context.Cause(ctx)
+		}
+	}
+	if err != nil {
+		raw.Close()
+		return nil, nil, nil, err
+	}
+	return c, channels, requests, nil
+}
+
+// loginFailure is what is known about a handshake that failed.
+type loginFailure struct {
+	err error
+	at  phase
+	l   *login // nil if nobody meant to log in
+	raw net.Conn
+}
+
+// loginError finds out what a failed handshake means.
+func (d *Dialer) loginError(ctx context.Context, r *route, f loginFailure) error {
+	if e, ok := errors.AsType[*diag.Error](f.err); ok {
+		return e // the host key
+	}
+	if over := ended(ctx, d.cfg.Timeout, f.at); over != nil {
+		return over
+	}
+	if e, ok := errors.AsType[*ssh.AlgorithmNegotiationError](f.err); ok {
+		return diag.New(diag.Unreachable, "",
+			"the server is too old or restricted; on the target, update OpenSSH or type:\nssh-keygen -A",
+			"no common algorithm for %s: the server offers %s", clean(e.What), clean(fmt.Sprint(e.RequestedAlgorithms)))
+	}
+	if f.at == phaseLogin && f.l != nil {
+		return f.l.denied(f.err)
+	}
+	cause := error(cleanError{f.err})
+	if p, ok := f.raw.(interface{ complaint() error }); ok {
+		if said := p.complaint(); said != nil {
+			cause = fmt.Errorf("ProxyCommand: %w", said)
+		}
+	}
+	if transient(f.err) {
+		cause = passing{cause}
+	}
+	return diag.New(diag.Unreachable, "", "", "connection ended while %s: %w", cmp.Or(f.at, phaseKeys), cause)
+}

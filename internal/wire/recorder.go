@@ -1,0 +1,56 @@
+package wire
+
+import (
+	"context"
+	"sync"
+
+	"github.com/bowline-sh/bowline/internal/audit"
+)
+
+// recorder opens the audit log when the first entry is to be written: calls
+// that only read must work where the log cannot be written.
+type recorder struct {
+	cfg audit.Config // immutable
+
+	mu  sync.Mutex // guards log; held while it is opened
+	log *audit.Log
+}
+
+func (r *recorder) open(ctx context.Context) (*audit.Log, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.log != nil {
+		return r.log, nil
+	}
+	log, err := audit.Open(ctx, r.cfg)
+	if err != nil {
+		return nil, err
+	}
+	r.log = log
+	return log, nil
+}
+
+func (r *recorder) Begin(ctx context.Context, in audit.Intent) (string, error) {
+	log, err := r.open(ctx)
+	if err != nil {
+		return "", err
+	}
+	return log.Begin(ctx, in)
+}
+
+func (r *recorder) End(ctx context.Context, id string, out audit.Outcome) error {
+	log, err := r.open(ctx)
+	if err != nil {
+		return err
+	}
+	return log.End(ctx, id, out)
+}
+
+func (r *recorder) close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.log == nil {
+		return nil
+	}
+	return r.log.Close()
+}

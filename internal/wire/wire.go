@@ -1,0 +1,231 @@
+// Package wire turns configuration into the concrete parts of a client. It is
+// the only package that knows them all, and only bowline.Open calls it.
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/config"
+	"github.com/bowline-sh/bowline/internal/executor"
+	"github.com/bowline-sh/bowline/internal/inventory"
+	"github.com/bowline-sh/bowline/internal/link"
+	"github.com/bowline-sh/bowline/internal/redact"
+	"github.com/bowline-sh/bowline/internal/transport"
+	"github.com/bowline-sh/bowline/internal/transport/local"
+	"github.com/bowline-sh/bowline/internal/transport/ssh"
+	"github.com/bowline-sh/bowline/profile"
+	"github.com/bowline-sh/bowline/target"
+)
+
+// Options are those of bowline.Config; all are optional.
+type Options struct {
+	ConfigDir, StateDir, RuntimeDir string
+	Surface, Client                 string
+	Prompt                          func(ctx context.Context, question string, echo bool) (string, error)
+	Notify                          func(note string)
+	DialTimeout                     time.Duration
+	DialAttempts                    int
+}
+
+// Paths are the files of one client.
+type Paths struct {
+	Config     string // config.toml
+	Profiles   string // directory
+	KnownHosts string // ours
+	Audit      string // directory
+}
+
+// Parts are what a client is made of.
+type Parts struct {
+	Executor  *executor.Executor
+	Inventory *inventory.Inventory
+	Tester    inventory.Tester
+	Profiles  config.Profiles
+	Paths     Paths
+
+	log   *recorder
+	links *link.Pool
+
+	// mu guards cfg, which an edit replaces.
+	mu  sync.Mutex
+	cfg config.Config
+}
+
+// FindPaths says where the files are, without touching them.
+func FindPaths(o Options) (Paths, config.Dirs, error) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = ""
+	}
+	dirs := config.Dirs{Config: o.ConfigDir, State: o.StateDir, Runtime: o.RuntimeDir}
+	if dirs.Config == "" || dirs.State == "" || dirs.Runtime == "" {
+		found, err := config.FindDirs(os.Getenv, home)
+		if err != nil && (dirs.Config == "" || dirs.State == "") {
+			return Paths{}, dirs, diag.New(diag.Usage, "find configuration", "", "%w", err)
+		}
+		dirs = config.Dirs{Config: first(dirs.Config, found.Config), State: first(dirs.State, found.State), Runtime: first(dirs.Runtime, found.Runtime)}
+	}
+	return Paths{
+		Config: filepath.Join(dirs.Config, "config.toml"), Profiles: filepath.Join(dirs.Config, "profiles"),
+		KnownHosts: filepath.Join(dirs.Config, "known_hosts"), Audit: filepath.Join(dirs.State, "audit"),
+	}, dirs, nil
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// Build reads the configuration and puts the parts together. It connects to
+// nothing and opens no log before something is to be recorded.
+func Build(ctx context.Context, o Options) (*Parts, error) {
+	paths, _, err := FindPaths(o)
+	if err != nil {
+		return nil, err
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = ""
+	}
+	cfg, err := config.Load(paths.Config, home)
+	if err != nil {
+		return nil, err
+	}
+	if o.Notify != nil {
+		for _, n := range cfg.Notes {
+			o.Notify(n)
+		}
+	}
+	if cfg.Audit.Dir != "" {
+		paths.Audit = cfg.Audit.Dir
+	}
+	red, err := redact.New(redact.Config{Declared: cfg.Audit.Secrets})
+	if err != nil {
+		return nil, diag.New(diag.Usage, "read configuration", "correct audit.secrets in "+paths.Config, "%w", err)
+	}
+	p := &Parts{Paths: paths, Profiles: config.Profiles{Dir: paths.Profiles}, cfg: cfg}
+	p.log = &recorder{cfg: audit.Config{Dir: paths.Audit, MaxSize: cfg.Audit.MaxSize, Redactor: red,
+		Actor: audit.Actor{Surface: first(o.Surface, "api"), Client: o.Client}}}
+	p.connect(o, home)
+	return p, nil
+}
+
+func (p *Parts) connect(o Options, home string) {
+	dialer := ssh.New(ssh.Config{
+		KnownHosts: []string{p.Paths.KnownHosts}, Prompt: o.Prompt, Timeout: o.DialTimeout, Attempts: o.DialAttempts, Resolve: p.find,
+	})
+	p.links = link.NewPool(func(ctx context.Context, t target.Target) (transport.Conn, error) {
+		switch t.Kind {
+		case target.Local:
+			return local.Dial(), nil
+		case target.SSH:
+			return dialer.Dial(ctx, t)
+		default:
+			return nil, diag.New(diag.Usage, "connect to "+t.Name, "", "targets of type %s are not supported by this version", t.Kind)
+		}
+	})
+	editor := config.Editor{File: p.Paths.Config, Home: home}
+	p.Executor = executor.New(executor.Config{
+		Target: p.Resolve, Default: p.cfg.Profile, Links: p.links, Recorder: p.log,
+		Profile: func(name string) (profile.Profile, error) {
+			named, err := p.Profiles.Get(name)
+			return named.Profile, err
+		},
+	})
+	p.Inventory = inventory.New(inventory.Config{
+		Find: p.find, Editor: reloading{editor, p, home}, Scan: dialer.Scan, KnownHosts: p.Paths.KnownHosts, Recorder: p.log,
+	})
+	p.Tester = inventory.Tester{Links: p.links, Recorder: p.log}
+}
+
+func (p *Parts) config() config.Config {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cfg
+}
+
+func (p *Parts) find(name string) (target.Target, bool) { return p.config().Find(name) }
+
+// Resolve returns the target to act on; see [config.Config.Resolve].
+func (p *Parts) Resolve(name string) (target.Target, error) {
+	return p.config().Resolve(name, os.Getenv("BOWLINE_TARGET"))
+}
+
+// Accept reports why calls for a target are refused, or nil.
+func (p *Parts) Accept(name string) error {
+	_, err := p.config().Resolve(name, "")
+	return err
+}
+
+// Targets lists all targets in the order of the configuration.
+func (p *Parts) Targets() []target.Target { return p.config().Targets() }
+
+// Groups returns the groups of the configuration.
+func (p *Parts) Groups() map[string][]string { return p.config().Groups }
+
+// DefaultTarget is the target of calls that name none.
+func (p *Parts) DefaultTarget() string { return first(p.config().DefaultTarget, target.LocalName) }
+
+// SourceOf says where a target is defined, as "file:line", or "".
+func (p *Parts) SourceOf(name string) string {
+	cfg := p.config()
+	if line := cfg.Line(name); line > 0 {
+		return fmt.Sprintf("%s:%d", cfg.File, line)
+	}
+	return ""
+}
+
+// ProfileFor returns the profile a target uses if a call names none.
+func (p *Parts) ProfileFor(t target.Target) (profile.Profile, error) {
+	named, err := p.Profiles.Get(first(t.Profile, p.config().Profile))
+	return named.Profile, err
+}
+
+// AuditReader reads the audit log, whether or not it can be written.
+func (p *Parts) AuditReader() *audit.Reader { return audit.NewReader(p.Paths.Audit, "") }
+
+// Close closes links first, so that outcomes can still be recorded.
+func (p *Parts) Close() error { return errors.Join(p.links.Close(), p.log.close()) }
+
+// reloading is an editor whose changes the running client sees.
+type reloading struct {
+	config.Editor
+	parts *Parts
+	home  string
+}
+
+func (r reloading) AddTarget(ctx context.Context, t target.Target) error {
+	return r.reload(r.Editor.AddTarget(ctx, t))
+}
+
+func (r reloading) RemoveTarget(ctx context.Context, name string) error {
+	return r.reload(r.Editor.RemoveTarget(ctx, name))
+}
+
+func (r reloading) SetDefault(ctx context.Context, name string) error {
+	return r.reload(r.Editor.SetDefault(ctx, name))
+}
+
+func (r reloading) reload(err error) error {
+	if err != nil {
+		return err
+	}
+	cfg, err := config.Load(r.File, r.home)
+	if err != nil {
+		return err
+	}
+	r.parts.mu.Lock()
+	r.parts.cfg = cfg
+	r.parts.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# The main job from end to end, on a throwaway SSH server of this machine with
+# its own keys and its own configuration. It leaves nothing behind.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bowline=$PWD/bin/bowline
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/bowline-demo.XXXXXX")
+sshd_pid=""
+cleanup() {
+	[ -z "$sshd_pid" ] || kill "$sshd_pid" 2>/dev/null || true
+	rm -rf "$dir"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+export XDG_CONFIG_HOME=$dir/config XDG_STATE_HOME=$dir/state XDG_RUNTIME_DIR=$dir/run
+unset SSH_AUTH_SOCK BOWLINE_TARGET
+mkdir -p "$dir/run"
+
+ssh-keygen -q -t ed25519 -N '' -f "$dir/host_key"
+ssh-keygen -q -t ed25519 -N '' -f "$dir/client_key"
+cp "$dir/client_key.pub" "$dir/authorized_keys"
+[ "$(id -u)" != 0 ] || mkdir -p /run/sshd
+sshd=$(PATH="$PATH:/usr/sbin" command -v sshd)
+
+# start_sshd PORT: true if it listens there.
+start_sshd() {
+	cat >"$dir/sshd_config" <<-CONF
+		Port $1
+		ListenAddress 127.0.0.1
+		HostKey $dir/host_key
+		AuthorizedKeysFile $dir/authorized_keys
+		PidFile none
+		UsePAM no
+		StrictModes no
+		PasswordAuthentication no
+		PermitRootLogin prohibit-password
+		Subsystem sftp internal-sftp
+	CONF
+	"$sshd" -D -e -f "$dir/sshd_config" 2>"$dir/sshd.log" &
+	sshd_pid=$!
+	while kill -0 "$sshd_pid" 2>/dev/null; do
+		grep -q 'Server listening' "$dir/sshd.log" && return 0
+		sleep 0.05
+	done
+	return 1
+}
+port=""
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+	port=$((20000 + RANDOM % 20000))
+	start_sshd "$port" && break
+	port=""
+done
+[ -n "$port" ] || { cat "$dir/sshd.log" >&2; exit 1; }
+fingerprint=$(ssh-keygen -lf "$dir/host_key.pub" | cut -d' ' -f2)
+
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then dim=$'\e[2m' bold=$'\e[1m' off=$'\e[0m'; else dim="" bold="" off=""; fi
+say() { printf '\n%s# %s%s\n' "$dim" "$*" "$off"; }
+# show CODE ARG...: types the command, runs it, and insists on its exit code.
+show() {
+	local want=$1 got=0 word line=""
+	shift
+	for word in "$@"; do case $word in *[!A-Za-z0-9_./@:=,+-]*) line+=" '${word//$dir/\~}'" ;; *) line+=" ${word//$dir/\~}" ;; esac; done
+	printf '%s$ bowline%s%s\n' "$bold" "$line" "$off"
+	"$bowline" "$@" </dev/null 2>&1 || got=$?
+	[ "$got" = "$want" ] || { echo "demo: expected exit code $want, got $got" >&2; exit 1; }
+	[ "$got" = 0 ] || printf '%s(exit code %s)%s\n' "$dim" "$got" "$off"
+}
+
+say "A host nobody has vouched for is refused, and nothing is written."
+show 11 target add web1 "$(id -un)@127.0.0.1:$port" --key "$dir/client_key"
+say "With the fingerprint its administrator gave us, it becomes a target."
+show 0 target add web1 "$(id -un)@127.0.0.1:$port" --key "$dir/client_key" --fingerprint "$fingerprint" --label env=demo
+show 0 target test web1
+
+say "Look without touching: a command under bubblewrap on the host. No agent, nothing installed there."
+show 0 run -t web1 -- head -n 2 /etc/os-release
+say "It cannot write, see secrets, reach the network or run what the profile does not list."
+show 1 run -t web1 -- touch /usr/local/hello
+show 126 run -t web1 -- rm -rf /
+show 1 run -t web1 -- cat /etc/shadow
+say "A deadline reaches the far side: the command is killed there."
+show 124 run -t web1 --timeout 1s -- sleep 600
+say "A local script runs there, in the same confinement; exit codes come back."
+printf '#!/bin/sh\necho "hello from $(uname -s), $# arguments"; exit 42\n' >"$dir/check.sh"
+show 42 run -t web1 -p script --script "$dir/check.sh" -- one two
+say "Every program can read the answer."
+show 0 run -t web1 --json -- cat /etc/hostname
+say "Everything is on record, in a log that shows any edit."
+show 0 audit list --limit 6
+show 0 audit verify

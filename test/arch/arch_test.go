@@ -1,0 +1,166 @@
+// Package arch holds the laws of the source tree as tests: who may import whom,
+// that every package says what it is for, and what each program may link.
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/bowline-sh/bowline"
+
+// rules is the dependency law: packages that match pkg import from this module
+// only what matches mayImport; "." is the root package. The first rule counts. A
+// package without a rule fails the test, so that giving it a place is a decision
+// someone makes.
+var rules = []struct{ pkg, mayImport string }{
+	// L0: values and bytes; they know no target.
+	{`diag|target|profile|change|plan`, `nothing`},
+	{`internal/(durable|redact|frame|safepath)`, `diag`},
+	// Tests only.
+	{`internal/testkit|internal/transport/transporttest`, `.*`},
+	// L1: one concern each.
+	{`internal/transport`, `nothing`},
+	{`internal/transport/ssh`, `diag|target|internal/transport`},
+	{`internal/transport/local`, `internal/transport`},
+	{`internal/link`, `diag|target|internal/transport`},
+	{`internal/sandbox`, `diag|profile|internal/transport`},
+	{`internal/sandbox/attack`, `diag|profile|internal/(transport|sandbox)`},
+	{`internal/config`, `diag|target|profile|internal/durable`},
+	{`internal/audit`, `diag|internal/(durable|redact)`},
+	// L2: what the product does.
+	{`internal/executor`, `diag|target|profile|internal/(audit|link|sandbox|transport)`},
+	{`internal/inventory`, `diag|target|profile|internal/(audit|durable|link|sandbox|sandbox/attack|transport|transport/ssh)`},
+	// L3 and L4: the only package that knows them all, and the only door.
+	{`internal/wire`, `.*`},
+	{`\.`, `diag|target|profile|internal/(wire|audit|executor|inventory|sandbox|config|transport/ssh)`},
+	// L5: surfaces see the door and its values.
+	{`internal/cli`, `\.|diag|target|profile`},
+	{`internal/gendocs`, `internal/cli`},
+	{`cmd/bowline`, `internal/cli`},
+	{`test/.*`, `.*`},
+}
+
+type pkg struct {
+	ImportPath string
+	Name       string
+	Dir        string
+	Doc        string
+	Imports    []string
+	GoFiles    []string
+}
+
+// packages lists the packages of this module, for the build of this machine.
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Name,Dir,Doc,Imports,GoFiles", module+"/...")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+	if len(list) < 10 {
+		t.Fatalf("only %d packages found", len(list))
+	}
+	return list
+}
+
+func local(path string) (string, bool) {
+	if path == module {
+		return ".", true
+	}
+	return strings.CutPrefix(path, module+"/")
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range packages(t) {
+		name, _ := local(p.ImportPath)
+		allowed := ""
+		for _, r := range rules {
+			if regexp.MustCompile(`^(?:` + r.pkg + `)$`).MatchString(name) {
+				allowed = r.mayImport
+				break
+			}
+		}
+		if allowed == "" {
+			t.Errorf("%s has no rule; give it a place in test/arch", name)
+			continue
+		}
+		re := regexp.MustCompile(`^(?:` + allowed + `)$`)
+		for _, imp := range p.Imports {
+			if dep, ok := local(imp); ok && !re.MatchString(dep) {
+				t.Errorf("%s must not import %s", name, dep)
+			}
+		}
+	}
+}
+
+func TestPackageDocs(t *testing.T) {
+	for _, p := range packages(t) {
+		if len(p.GoFiles) > 0 && p.Doc == "" {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+	}
+}
+
+// forbidden folder names say nothing about what is inside.
+var forbidden = regexp.MustCompile(`(?i)^(utils?|common|types|helpers|misc|manager|shared|lib)$`)
+
+func TestFolderNames(t *testing.T) {
+	for _, p := range packages(t) {
+		if base := filepath.Base(p.ImportPath); forbidden.MatchString(base) {
+			t.Errorf("%s: name the folder after what it holds", p.ImportPath)
+		}
+	}
+}
+
+// TestNoInit keeps start-up and tests free of hidden work.
+func TestNoInit(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, f := range p.GoFiles {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, f), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range file.Decls {
+				if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+					t.Errorf("%s/%s declares init", p.ImportPath, f)
+				}
+			}
+		}
+	}
+}
+
+// TestSelfContained: the project speaks of itself alone.
+func TestSelfContained(t *testing.T) {
+	if _, err := os.Stat("../../LICENSE"); err != nil {
+		t.Error(err)
+	}
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Replace}}", "all").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Trim(string(out), "<nil>\n") != "" {
+		t.Errorf("go.mod has replace directives: %s", out)
+	}
+}
