@@ -1,7 +1,9 @@
 package target
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -43,7 +45,7 @@ func ParseSelector(text string) (Selector, error) {
 	for part := range strings.SplitSeq(text, ",") {
 		t, err := parseTerm(strings.TrimSpace(part))
 		if err != nil {
-			return Selector{}, fmt.Errorf("selector %q: %w", text, err)
+			return Selector{}, s.refuse(err)
 		}
 		s.terms = append(s.terms, t)
 	}
@@ -87,34 +89,17 @@ func parseTerm(s string) (term, error) {
 
 // Match returns the targets that s means, in the order of all, each once. A
 // disabled target is matched by its name alone, so that the caller can refuse it
-// loudly. A name or group that does not exist is an error, and so is a selector
-// that means nobody. Groups hold selectors, which may not name groups.
+// loudly. Groups hold selectors, which may name further groups; what a group
+// says is joined as if by commas.
+//
+// It is an error if a name, a group or the key of a label does
+// not exist, if a term that adds targets adds none, as a misspelt one would, and
+// if nothing is left in the end.
 func (s Selector) Match(all []Target, groups map[string][]string) ([]Target, error) {
-	return s.match(all, groups, true)
-}
-
-func (s Selector) match(all []Target, groups map[string][]string, nested bool) ([]Target, error) {
-	chosen := make([]bool, len(all))
-	if !slices.ContainsFunc(s.terms, func(t term) bool { return !t.exclude }) {
-		for i := range all {
-			chosen[i] = !all[i].Disabled
-		}
-	}
-	for _, exclude := range []bool{false, true} { // "!" wins wherever it stands
-		for _, t := range s.terms {
-			if t.exclude != exclude {
-				continue
-			}
-			hit, err := t.hits(all, groups, nested)
-			if err != nil {
-				return nil, err
-			}
-			for i := range all {
-				if hit[i] {
-					chosen[i] = !exclude
-				}
-			}
-		}
+	m := matcher{all: all, groups: groups}
+	chosen, err := m.selector(s, nil)
+	if err != nil {
+		return nil, s.refuse(err)
 	}
 	var out []Target
 	for i, t := range all {
@@ -123,25 +108,134 @@ func (s Selector) match(all []Target, groups map[string][]string, nested bool) (
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("selector %q matches no target", s.text)
+		return nil, s.refuse(errors.New("it matches no target"))
 	}
 	return out, nil
 }
 
-func (t term) hits(all []Target, groups map[string][]string, nested bool) ([]bool, error) {
-	hit := make([]bool, len(all))
+// Check reports names and groups in s that do not exist. It does not ask
+// whether anything is matched: labels come and go with targets.
+func (s Selector) Check(all []Target, groups map[string][]string) error {
+	m := matcher{all: all, groups: groups}
+	for _, t := range s.terms {
+		if t.kind != byName && t.kind != byGroup {
+			continue
+		}
+		if err := m.check(t, nil); err != nil {
+			return s.refuse(err)
+		}
+	}
+	return nil
+}
+
+func (s Selector) refuse(err error) error {
+	return fmt.Errorf("selector %q: %w", s.text, err)
+}
+
+// matcher evaluates selectors against one configuration.
+type matcher struct {
+	all    []Target
+	groups map[string][]string
+}
+
+// selector returns which of all are meant. path are the groups it stands in.
+func (m matcher) selector(s Selector, path []string) ([]bool, error) {
+	chosen := make([]bool, len(m.all))
+	if !slices.ContainsFunc(s.terms, func(t term) bool { return !t.exclude }) {
+		for i := range m.all {
+			chosen[i] = !m.all[i].Disabled
+		}
+	}
+	for _, exclude := range []bool{false, true} { // "!" wins wherever it stands
+		for _, t := range s.terms {
+			if t.exclude != exclude {
+				continue
+			}
+			hit, err := m.term(t, path)
+			if err != nil {
+				return nil, err
+			}
+			for i := range hit {
+				if hit[i] {
+					chosen[i] = !exclude
+				}
+			}
+		}
+	}
+	return chosen, nil
+}
+
+func (m matcher) term(t term, path []string) ([]bool, error) {
+	if err := m.check(t, path); err != nil {
+		return nil, err
+	}
+	var hit []bool
 	if t.kind == byGroup {
-		return hit, t.groupHits(hit, all, groups, nested)
+		s, err := m.group(t.name)
+		if err == nil {
+			hit, err = m.selector(s, append(path, t.name))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("group %q: %w", t.name, err)
+		}
+		for i := range hit {
+			hit[i] = hit[i] && !m.all[i].Disabled
+		}
+	} else {
+		hit = make([]bool, len(m.all))
+		for i, x := range m.all {
+			hit[i] = t.matches(x)
+		}
 	}
-	found := false
-	for i, x := range all {
-		hit[i] = t.matches(x)
-		found = found || hit[i]
-	}
-	if t.kind == byName && !found {
-		return nil, fmt.Errorf("there is no target %q%s", t.name, near(t.name, all))
+	if !t.exclude && len(path) == 0 && !slices.Contains(hit, true) {
+		return nil, fmt.Errorf("%s matches no target that is enabled", t)
 	}
 	return hit, nil
+}
+
+// group returns what a group says as one selector.
+func (m matcher) group(name string) (Selector, error) {
+	if len(m.groups[name]) == 0 {
+		return Selector{}, errors.New("it is empty")
+	}
+	return ParseSelector(strings.Join(m.groups[name], ","))
+}
+
+// check reports what t names and does not exist.
+func (m matcher) check(t term, path []string) error {
+	switch t.kind {
+	case byName:
+		names := make([]string, len(m.all))
+		for i, x := range m.all {
+			names[i] = x.Name
+		}
+		if !slices.Contains(names, t.name) {
+			return fmt.Errorf("there is no target %q%s", t.name, Suggest(t.name, names))
+		}
+	case byGroup:
+		if _, ok := m.groups[t.name]; !ok {
+			return fmt.Errorf("there is no group %q%s; groups stand under [groups] in config.toml", "@"+t.name, Suggest(t.name, slices.Sorted(maps.Keys(m.groups))))
+		}
+		if slices.Contains(path, t.name) {
+			return fmt.Errorf("group %q contains itself", "@"+t.name)
+		}
+	case byLabel, byOtherLabel:
+		keys := m.labelKeys()
+		if !slices.Contains(keys, t.name) {
+			return fmt.Errorf("no target has a label %q%s", t.name, Suggest(t.name, keys))
+		}
+	}
+	return nil
+}
+
+func (m matcher) labelKeys() []string {
+	keys := make(map[string]bool)
+	for _, x := range m.all {
+		for k := range x.Labels {
+			keys[k] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(keys))
 }
 
 func (t term) matches(x Target) bool {
@@ -162,43 +256,17 @@ func (t term) matches(x Target) bool {
 	return false
 }
 
-func (t term) groupHits(hit []bool, all []Target, groups map[string][]string, nested bool) error {
-	members, ok := groups[t.name]
-	if !ok || !nested {
-		return fmt.Errorf("there is no group %q here; groups stand under [groups] in the configuration", "@"+t.name)
+// String returns the term without its "!".
+func (t term) String() string {
+	switch t.kind {
+	case byAll:
+		return "all"
+	case byGroup:
+		return "@" + t.name
+	case byLabel:
+		return t.name + "=" + t.value
+	case byOtherLabel:
+		return t.name + "!=" + t.value
 	}
-	for _, m := range members {
-		s, err := ParseSelector(m)
-		if err != nil {
-			return fmt.Errorf("group %q: %w", t.name, err)
-		}
-		list, err := s.match(all, groups, false)
-		if err != nil {
-			return fmt.Errorf("group %q: %w", t.name, err)
-		}
-		for i, x := range all {
-			if !x.Disabled && slices.ContainsFunc(list, func(l Target) bool { return l.Name == x.Name }) {
-				hit[i] = true
-			}
-		}
-	}
-	return nil
-}
-
-// near suggests a known name that shares a beginning with name.
-func near(name string, all []Target) string {
-	best, length := "", 1
-	for _, t := range all {
-		n := 0
-		for n < len(name) && n < len(t.Name) && name[n] == t.Name[n] {
-			n++
-		}
-		if n > length {
-			best, length = t.Name, n
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
+	return t.name
 }

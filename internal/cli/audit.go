@@ -32,11 +32,11 @@ Secrets are masked.`,
 }
 
 type auditOptions struct {
-	since, until                string
-	verb, target, user, status  string
-	event, id                   string
-	limit                       int
-	asJSON, oldestFirst, follow bool
+	since, until               string
+	verb, target, user, status string
+	event, id                  string
+	limit                      int
+	asJSON, oldestFirst        bool
 }
 
 func (o *auditOptions) flags(cmd *cobra.Command) {

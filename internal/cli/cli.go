@@ -64,8 +64,7 @@ func isTerminal(stream any) bool {
 func Run(ctx context.Context, env *Env) int {
 	root := NewRoot(env)
 	root.SetArgs(env.Args)
-	cmd, err := root.ExecuteContextC(ctx)
-	return env.report(cmd, err)
+	return env.report(root.ExecuteContext(ctx))
 }
 
 // NewRoot builds the command tree. Nothing happens before it is executed.
@@ -76,8 +75,8 @@ func NewRoot(env *Env) *cobra.Command {
 		Long:          rootHelp,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          cobra.ArbitraryArgs,
+		RunE:          noCommand,
 	}
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
@@ -134,6 +133,7 @@ func noCommand(cmd *cobra.Command, a []string) error {
 		return cmd.Help()
 	}
 	hint := "see '" + cmd.CommandPath() + " --help'"
+	cmd.SuggestionsMinimumDistance = 2 // letters apart, as cobra's own messages use
 	if near := cmd.SuggestionsFor(a[0]); len(near) > 0 {
 		hint = "did you mean '" + cmd.CommandPath() + " " + strings.Join(near, "' or '"+cmd.CommandPath()+" ") + "'?"
 	}

@@ -8,8 +8,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"github.com/bowline-sh/bowline/diag"
 )
 
@@ -60,7 +58,7 @@ func runCode(err error) int {
 
 // report prints a non-nil err and returns the exit code. Nowhere else does an
 // error become text for a person.
-func (env *Env) report(cmd *cobra.Command, err error) int {
+func (env *Env) report(err error) int {
 	if err == nil {
 		return 0
 	}
@@ -72,9 +70,6 @@ func (env *Env) report(cmd *cobra.Command, err error) int {
 		}
 	} else if code = exitCode[diag.KindOf(err)]; code == 0 {
 		code = 1
-	}
-	if unknown, ok := strings.CutPrefix(err.Error(), "unknown command "); ok {
-		code, err = 2, usageError(cmd.Root(), fmt.Errorf("unknown command %s", strings.ReplaceAll(unknown, "\n", " ")))
 	}
 	if errors.Is(err, context.Canceled) && code == 1 {
 		code = 130

@@ -215,6 +215,18 @@ func TestTooManyKeysInAgent(t *testing.T) {
 	mustWork(t, mustDial(t, tg, cfg))
 }
 
+func TestEachKeyIsOfferedOnce(t *testing.T) {
+	s := testkit.SSHD(t)
+	tg := targetOf(s)
+	tg.KeyFile = firstKey(t)
+	cfg := isolated(t, s.KnownHostsLine())
+	cfg.AgentSocket = testkit.Agent(t, tg.KeyFile).Socket
+	err := refused(t, tg, cfg, diag.Denied, "ssh-agent (1 keys)")
+	if strings.Contains(err.Error(), tg.KeyFile) {
+		t.Errorf("the agent's key was offered again from its file: %v", err)
+	}
+}
+
 func TestIdentitiesOnly(t *testing.T) {
 	s := testkit.SSHD(t)
 	config := testkit.WriteFile(t, "config", "Host *\n IdentitiesOnly yes\n IdentityFile "+s.ClientKeyFile+".pub\n", 0o600)

@@ -1,0 +1,89 @@
+package cli_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/bowline-sh/bowline/internal/cli"
+	"github.com/bowline-sh/bowline/internal/testkit"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"bowline": func() { os.Exit(cli.Main("v0.0.0-test")) }})
+}
+
+// TestScripts runs testdata/script/*.txtar. They need bwrap and sshd. Besides
+// the commands of testscript they have:
+//
+//	sshd NAME          starts a real sshd; sets $NAME (its address as
+//	                   user@host:port), $NAME_KEY and $NAME_FP
+//	wrongpin NAME      pins another key for that server in our known_hosts
+//	code N CMD ARG...  runs a program that must end with exit code N
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "run"))
+			env.Setenv("NO_COLOR", "1")
+			env.Setenv("SSH_AUTH_SOCK", "")
+			env.Values["t"] = env.T()
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"sshd": startServer, "wrongpin": wrongPin, "code": exitCode},
+	})
+}
+
+func testOf(ts *testscript.TestScript) testing.TB {
+	t, ok := ts.Value("t").(testing.TB)
+	if !ok {
+		ts.Fatalf("testscript's T is no testing.TB")
+	}
+	return t
+}
+
+func startServer(ts *testscript.TestScript, _ bool, args []string) {
+	t := testOf(ts)
+	s := testkit.SSHD(t)
+	name := args[0]
+	ts.Setenv(name, s.User+"@"+s.Addr)
+	ts.Setenv(name+"_KEY", s.ClientKeyFile)
+	ts.Setenv(name+"_FP", s.HostKeyFingerprint)
+	ts.Setenv(name+"_ADDR", s.Addr)
+}
+
+func wrongPin(ts *testscript.TestScript, _ bool, args []string) {
+	t := testOf(ts)
+	other := testkit.NewKey(t, filepath.Join(t.TempDir(), "other"), "ed25519")
+	line := knownhosts.Line([]string{ts.Getenv(args[0] + "_ADDR")}, other)
+	file := filepath.Join(ts.Getenv("XDG_CONFIG_HOME"), "bowline", "known_hosts")
+	ts.Check(os.MkdirAll(filepath.Dir(file), 0o700))
+	ts.Check(os.WriteFile(file, []byte(line+"\n"), 0o600))
+	ts.Setenv("WRONG_FP", ssh.FingerprintSHA256(other))
+}
+
+func exitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N CMD ARG...")
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		got = -1
+		if e, ok := err.(interface{ ExitCode() int }); ok {
+			got = e.ExitCode()
+		}
+	}
+	if fmt.Sprint(got) != args[0] {
+		ts.Fatalf("%s ended with %d, want %s", strings.Join(args[1:], " "), got, args[0])
+	}
+}

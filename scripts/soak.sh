@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Long campaigns: every fuzz target for FUZZTIME (default 60s), then the tests
+# again and again (SOAK_COUNT, default 5).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CGO_ENABLED=0
+for dir in $(git grep -lE '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do
+	for target in $(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$dir"/*_test.go | sed 's/^func //' | sort -u); do
+		echo "== $dir $target"
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-60s}" "./$dir"
+	done
+done
+go test -count "${SOAK_COUNT:-5}" -timeout 2h ./...
