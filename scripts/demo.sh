@@ -55,7 +55,7 @@ done
 [ -n "$port" ] || { cat "$dir/sshd.log" >&2; exit 1; }
 fingerprint=$(ssh-keygen -lf "$dir/host_key.pub" | cut -d' ' -f2)
 
-if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then dim=$'\e[2m' bold=$'\e[1m' off=$'\e[0m'; else dim="" bold="" off=""; fi
+if { [ -t 1 ] || [ -n "${FORCE_COLOR:-}" ]; } && [ -z "${NO_COLOR:-}" ]; then dim=$'\e[2m' bold=$'\e[1m' off=$'\e[0m'; else dim="" bold="" off=""; fi
 say() { printf '\n%s# %s%s\n' "$dim" "$*" "$off"; }
 # show CODE ARG...: types the command, runs it, and insists on its exit code.
 show() {

@@ -3,45 +3,90 @@ package config
 import (
 	"errors"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"strings"
 )
 
 // Dirs are where Bowline keeps its files on this machine.
 type Dirs struct {
 	Config  string // config.toml, profiles/, known_hosts
 	State   string // audit/, database
-	Runtime string // sockets; "" where the system has no such place
+	Runtime string // sockets
 }
 
 // FindDirs computes the places from the environment, by the XDG Base Directory
 // Specification (a relative value is ignored, as it demands), with the usual
-// places of macOS and Windows where its variables are not set.
+// places of macOS and Windows where its variables are not set. Where there is
+// no directory for sockets that other users cannot write to, they stand below
+// State: never in a shared /tmp.
 func FindDirs(getenv func(string) string, home string) (Dirs, error) {
-	if home == "" {
+	return findDirs(runtime.GOOS, getenv, home)
+}
+
+func findDirs(goos string, getenv func(string) string, home string) (Dirs, error) {
+	p := places{goos, getenv, home}
+	var d Dirs
+	switch goos {
+	case "darwin":
+		d = Dirs{Config: p.home("Library", "Application Support"), State: p.home("Library", "Application Support"), Runtime: p.env("TMPDIR")}
+	case "windows":
+		local := first(p.env("LOCALAPPDATA"), p.home("AppData", "Local"))
+		d = Dirs{Config: first(p.env("APPDATA"), p.home("AppData", "Roaming")), State: local}
+	default:
+		d = Dirs{Config: p.home(".config"), State: p.home(".local", "state")}
+	}
+	d.Config = p.join(first(p.env("XDG_CONFIG_HOME"), d.Config), "bowline")
+	d.State = p.join(first(p.env("XDG_STATE_HOME"), d.State), "bowline")
+	d.Runtime = p.join(first(p.env("XDG_RUNTIME_DIR"), d.Runtime), "bowline")
+	if d.Config == "" || d.State == "" {
 		return Dirs{}, errors.New("there is no home directory; set XDG_CONFIG_HOME and XDG_STATE_HOME")
 	}
-	configHome, stateHome := filepath.Join(home, ".config"), filepath.Join(home, ".local", "state")
-	switch runtime.GOOS {
-	case "darwin":
-		configHome = filepath.Join(home, "Library", "Application Support")
-		stateHome = configHome
-	case "windows":
-		configHome = filepath.Join(home, "AppData", "Roaming")
-		stateHome = filepath.Join(home, "AppData", "Local")
-	}
-	d := Dirs{
-		Config: filepath.Join(absolute(getenv("XDG_CONFIG_HOME"), configHome), "bowline"),
-		State:  filepath.Join(absolute(getenv("XDG_STATE_HOME"), stateHome), "bowline"),
-	}
-	if run := absolute(getenv("XDG_RUNTIME_DIR"), ""); run != "" {
-		d.Runtime = filepath.Join(run, "bowline")
-	}
+	d.Runtime = first(d.Runtime, p.join(d.State, "run"))
 	return d, nil
 }
 
-func absolute(value, fallback string) string {
-	if filepath.IsAbs(value) {
-		return filepath.Clean(value)
+// places builds paths for an operating system that may not be this one.
+type places struct {
+	goos    string
+	getenv  func(string) string
+	homeDir string
+}
+
+// home is a directory below the home directory, "" if there is none.
+func (p places) home(parts ...string) string {
+	return p.join(p.absolute(p.homeDir), parts...)
+}
+
+// env is the value of a variable, "" unless it is an absolute path.
+func (p places) env(name string) string { return p.absolute(p.getenv(name)) }
+
+var windowsRoot = regexp.MustCompile(`^([A-Za-z]:[\\/]|\\\\)`)
+
+func (p places) absolute(path string) string {
+	if p.goos == "windows" && windowsRoot.MatchString(path) || p.goos != "windows" && strings.HasPrefix(path, "/") {
+		return path
 	}
-	return fallback
+	return ""
+}
+
+func (p places) join(dir string, parts ...string) string {
+	if dir == "" {
+		return ""
+	}
+	if p.goos == runtime.GOOS {
+		return filepath.Join(append([]string{dir}, parts...)...)
+	}
+	separator := "/"
+	if p.goos == "windows" {
+		separator = `\`
+	}
+	return strings.Join(append([]string{strings.TrimRight(dir, separator)}, parts...), separator)
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -57,51 +56,3 @@ func (c Config) names() []string {
 }
 
 func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-// suggest returns "; did you mean X?" if a known word is close to word.
-func suggest(word string, known []string) string {
-	best, distance := "", 3
-	for _, k := range known {
-		if d := editDistance(word, k); d < distance && d < max(len(word), 2) {
-			best, distance = k, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// suggestKey suggests a known key for the last part of an unknown one.
-func suggestKey(key []string) string {
-	var known []string
-	for _, f := range []any{file{}, fileTarget{}, fileExecutor{}, fileAudit{}} {
-		for t, i := reflect.TypeOf(f), 0; i < t.NumField(); i++ {
-			known = append(known, t.Field(i).Tag.Get("toml"))
-		}
-	}
-	if len(key) == 0 {
-		return ""
-	}
-	return suggest(key[len(key)-1], known)
-}
-
-// editDistance is Levenshtein's, on bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
-}

@@ -16,13 +16,23 @@ type expression struct {
 	under int      // how many parts of key come from the header above
 	start int      // offset of the first byte of its line
 	first int      // offset of its first key
-	value unstable.Range
+	value int      // offset of its value
+	end   int      // offset after its value or header
+}
+
+func (x expression) isValue() bool { return !x.table && !x.array }
+
+// place is where a key stands, also one inside an inline table.
+type place struct {
+	key    []string
+	offset int
 }
 
 // syntax is where things stand in a TOML file.
 type syntax struct {
-	data  []byte
-	exprs []expression
+	data   []byte
+	exprs  []expression
+	places []place
 }
 
 // parseSyntax finds all expressions. The text has been decoded before, so an
@@ -34,38 +44,89 @@ func parseSyntax(data []byte) (syntax, error) {
 	var header []string
 	for p.NextExpression() {
 		n := p.Expression()
-		e := expression{table: n.Kind == unstable.Table, array: n.Kind == unstable.ArrayTable}
-		if n.Kind == unstable.KeyValue {
-			e.key, e.under = slices.Clone(header), len(header)
-			e.value = n.Value().Raw
+		x := expression{table: n.Kind == unstable.Table, array: n.Kind == unstable.ArrayTable}
+		if x.isValue() {
+			x.key, x.under = slices.Clone(header), len(header)
 		}
-		for it, i := n.Key(), 0; it.Next(); i++ {
-			if i == 0 {
-				e.first = int(it.Node().Raw.Offset)
-			}
-			e.key = append(e.key, string(it.Node().Data))
+		x.key, x.first, x.end = s.name(n, x.key)
+		if x.isValue() {
+			x.value = s.skip(x.end, " \t=")
+			x.end = int(n.Raw.Offset + n.Raw.Length)
+			s.inside(n.Value(), x.key)
+		} else {
+			header = x.key
+			x.end = s.skip(x.end, " \t]")
 		}
-		if e.table || e.array {
-			header = e.key
-		}
-		e.start = 1 + bytes.LastIndexByte(data[:e.first], '\n')
-		s.exprs = append(s.exprs, e)
+		x.start = 1 + bytes.LastIndexByte(data[:x.first], '\n')
+		s.exprs = append(s.exprs, x)
 	}
 	return s, p.Error()
 }
 
-// line is the line number of the first expression about key or something below
-// it, or 1.
-func (s syntax) line(key []string) int {
-	for _, e := range s.exprs {
-		if hasPrefix(e.key, key) {
-			return s.lineAt(e.first)
+// name reads the key of n below header and notes where each of its parts
+// stands. It returns the offsets of its beginning and after its end.
+func (s *syntax) name(n *unstable.Node, header []string) (key []string, first, end int) {
+	key = slices.Clone(header)
+	for it, i := n.Key(), 0; it.Next(); i++ {
+		part := it.Node()
+		if i == 0 {
+			first = int(part.Raw.Offset)
 		}
+		end = int(part.Raw.Offset + part.Raw.Length)
+		key = append(key, string(part.Data))
+		s.places = append(s.places, place{slices.Clone(key), int(part.Raw.Offset)})
 	}
-	return 1
+	return key, first, end
 }
 
-func (s syntax) lineAt(offset int) int { return 1 + bytes.Count(s.data[:offset], []byte("\n")) }
+// inside notes the keys of an inline table.
+func (s *syntax) inside(value *unstable.Node, header []string) {
+	if value.Kind != unstable.InlineTable {
+		return
+	}
+	for it := value.Children(); it.Next(); {
+		if n := it.Node(); n.Kind == unstable.KeyValue {
+			key, _, _ := s.name(n, header)
+			s.inside(n.Value(), key)
+		}
+	}
+}
+
+func (s *syntax) skip(i int, set string) int {
+	for i < len(s.data) && bytes.IndexByte([]byte(set), s.data[i]) >= 0 {
+		i++
+	}
+	return i
+}
+
+// position is the line and column of a key, else of the nearest one around it
+// that stands in the file, else 1, 1.
+func (s *syntax) position(key []string) (line, column int) {
+	for ; len(key) > 0; key = key[:len(key)-1] {
+		for _, p := range s.places {
+			if slices.Equal(p.key, key) {
+				return s.lineAt(p.offset), p.offset - bytes.LastIndexByte(s.data[:p.offset], '\n')
+			}
+		}
+	}
+	return 1, 1
+}
+
+// line is the line of a key; see position.
+func (s *syntax) line(key []string) int {
+	line, _ := s.position(key)
+	return line
+}
+
+func (s *syntax) lineAt(offset int) int { return 1 + bytes.Count(s.data[:offset], []byte("\n")) }
+
+// lineEnd is the offset after the newline of the line that offset stands in.
+func (s *syntax) lineEnd(offset int) int {
+	if i := bytes.IndexByte(s.data[offset:], '\n'); i >= 0 {
+		return offset + i + 1
+	}
+	return len(s.data)
+}
 
 func hasPrefix(key, prefix []string) bool {
 	return len(key) >= len(prefix) && slices.Equal(key[:len(prefix)], prefix)

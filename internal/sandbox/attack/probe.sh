@@ -8,10 +8,10 @@ nl="
 "
 held() { printf "%s\n" "+ $A $*"; }
 broke() { printf "%s\n" "- $A $*"; }
-# must_fail WHAT COMMAND... runs COMMAND, which must fail; its last words are the detail.
+# must_fail WHAT COMMAND... runs COMMAND, which must fail; the end of its first line is the detail.
 must_fail() {
   what=$1; shift
-  if said=$( { "$@"; } 2>&1 ); then broke "$what worked"; else said=${said##*"$nl"}; held "$what: ${said##*: }"; fi
+  if said=$( { "$@"; } 2>&1 ); then broke "$what worked"; else said=${said%%"$nl"*}; held "$what: ${said##*: }"; fi
 }
 # have PROGRAM reports whether it can be run here.
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -36,9 +36,8 @@ host_pids() { for HOST_PID in $PIDS; do is_host "$HOST_PID" && echo "${HOST_PID%
 mounts=$(cat /proc/self/mountinfo)
 private() {
   best= dev=
-  while read -r x x d x m x; do
-    m=$(printf "%b" "$m")
-    case "$1/" in "${m%/}"/*) [ ${#m} -ge ${#best} ] && best=$m dev=$d;; esac
+  while read -r x x fs x at x; do
+    case "$1/" in "${at%/}"/*) [ ${#at} -ge ${#best} ] && best=$at dev=$fs;; esac
   done <<EOF
 $mounts
 EOF
@@ -191,7 +190,7 @@ done
 held "/dev holds only the harmless ones"
 
 #: writes write to a file system of the host
-dirs=$(printf "%s\n" "$mounts" | while read -r x x x x m x; do printf "%b\n" "$m"; done)
+dirs=$(printf "%s\n" "$mounts" | while read -r x x x x m x; do echo "$m"; done)
 for d in $dirs / /etc /usr /usr/bin /usr/lib /bin /sbin /lib /opt /srv /root /home /boot /var /var/log /var/lib /var/tmp /var/spool/cron /run /tmp /dev/shm; do
   [ -d "$d" ] || continue
   if ( : >"$d/$MARK" ) 2>/dev/null; then
@@ -217,7 +216,7 @@ for f in $SECRETS; do
     at=$m$f
     lists "$NAMED" "$at" && continue
     if [ -d "$at" ]; then
-      [ -z "$(ls -A "$at" 2>/dev/null)" ] || private "$at" || broke "$at can be listed"
+      [ -z "$(ls -A "$at" 2>/dev/null)" ] || private "$m$f" || broke "$m$f can be listed"
     elif [ -e "$at" ]; then
       [ "$(head -c 1 "$at" 2>/dev/null | wc -c)" -eq 0 ] && held "$at cannot be read" || broke "$at can be read"
     fi

@@ -40,7 +40,7 @@ func look(ctx context.Context, conn transport.Conn, prof profile.Profile) (surve
 	s := survey{facts: map[string][]string{}, mark: ".bowline-attack-" + rand.Text()[:12]}
 	for line := range strings.Lines(out) {
 		kind, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		if ok && !strings.ContainsAny(value, "\t*?[\\") {
+		if ok && (kind == "ns" || !strings.ContainsAny(value, "\t*?[\\")) {
 			s.facts[kind] = append(s.facts[kind], value)
 		}
 	}

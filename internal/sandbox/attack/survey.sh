@@ -10,7 +10,7 @@ echo "devnull $(ls -lL /dev/null | cut -c1-10)"
 # Devices of mounts: a file system inside with another one is private.
 while read -r x x dev x; do echo "dev $dev"; done </proc/self/mountinfo | sort -u
 
-# Processes with a command line, ours first; identity is the time of start.
+# Processes with a command line, ours first, then by age; identity is the time of start.
 n=0
 for d in /proc/[0-9]*; do
   p=${d#/proc/}
@@ -20,8 +20,8 @@ for d in /proc/[0-9]*; do
   line=${line##*) }
   set -- $line
   shift 19
-  if [ -O $d ]; then echo "0 process $p:$1"; else echo "1 process $p:$1"; fi
-done 2>/dev/null | sort | while read -r x line; do n=$((n + 1)); [ $n -gt 12 ] || echo "$line"; done
+  if [ -O $d ]; then echo "0 $1 process $p:$1"; else echo "1 $1 process $p:$1"; fi
+done 2>/dev/null | sort -k 1,1n -k 2,2n | while read -r x x line; do n=$((n + 1)); [ $n -gt 12 ] || echo "$line"; done
 
 # Sockets: paths, and abstract names with their "@".
 n=0
@@ -38,5 +38,5 @@ done 2>/dev/null | sort -u | head -n 20
 
 # Names in the environment of the login.
 env | while IFS= read -r line; do
-  case $line in [A-Za-z_]*=*) name=${line%%=*}; case $name in *[^A-Za-z0-9_]*) ;; *) echo "env $name";; esac;; esac
+  case $line in [A-Za-z_]*=*) name=${line%%=*}; case $name in *[!A-Za-z0-9_]*) ;; *) echo "env $name";; esac;; esac
 done
