@@ -1,8 +1,7 @@
 package target
 
 import (
-	"fmt"
-	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -12,25 +11,21 @@ const maxSuggestions = 3
 // Suggest returns "; did you mean X?" with the known words that are closest to
 // a mistyped one, or "" if none is close.
 func Suggest(word string, known []string) string {
-	type near struct {
-		word     string
-		distance int
-	}
-	var found []near
+	var nearest []string
+	best := farthest(word)
 	for _, k := range known {
-		if d := distance(word, k); d <= farthest(word) {
-			found = append(found, near{fmt.Sprintf("%q", k), d})
+		d := distance(word, k)
+		if d < best {
+			best, nearest = d, nil
+		}
+		if d == best {
+			nearest = append(nearest, strconv.Quote(k))
 		}
 	}
-	slices.SortStableFunc(found, func(a, b near) int { return a.distance - b.distance })
-	if len(found) == 0 {
+	if len(nearest) == 0 {
 		return ""
 	}
-	var words []string
-	for _, n := range found[:min(len(found), maxSuggestions)] {
-		words = append(words, n.word)
-	}
-	return "; did you mean " + strings.Join(words, " or ") + "?"
+	return "; did you mean " + strings.Join(nearest[:min(len(nearest), maxSuggestions)], " or ") + "?"
 }
 
 // farthest is how many letters a mistyped word may be off: more in a long one,

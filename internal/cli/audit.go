@@ -310,7 +310,7 @@ func (env *Env) showVerdict(r bowline.AuditReport, asJSON bool) error {
 		return diag.New(diag.Failure, "verify audit log", "keep a copy of the log before anything else writes to it, then compare with an export or a backup",
 			"NOT INTACT after %d good entries: %s", r.Entries, r.Problem)
 	}
-	_, err := fmt.Fprintf(env.Stdout, "intact: %d entries, %d file(s), head %s\n", r.Entries, r.Segments, r.Last)
+	_, err := fmt.Fprintf(env.Stdout, "intact: %d entries, head %s\n", r.Entries, r.Last)
 	return err
 }
 

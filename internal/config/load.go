@@ -123,7 +123,7 @@ func decode(path string, data []byte, f *file) error {
 }
 
 // goTypes finds the decoder's words for a value of the wrong type.
-var goTypes = regexp.MustCompile(`cannot decode TOML ([\w ]+) into .*type \*?(\w+(?:\.\w+)?|\[\]\w+|map\[.*)`)
+var goTypes = regexp.MustCompile(`cannot decode TOML ([\w ]+) into (?:.* of type )?\*?(\S+)`)
 
 // readable says what is wrong without the names of Go types.
 func readable(e *toml.DecodeError) string {
@@ -132,18 +132,18 @@ func readable(e *toml.DecodeError) string {
 	if m == nil {
 		return text
 	}
-	want := m[2]
-	switch {
-	case strings.HasPrefix(want, "map") || strings.Contains(want, "file"):
+	want := "string"
+	switch t := m[2]; {
+	case strings.HasPrefix(t, "map"), strings.HasPrefix(t, "config."):
 		want = "table"
-	case strings.HasPrefix(want, "[]"):
+	case strings.HasPrefix(t, "[]"):
 		want = "list"
-	case want == "int":
+	case t == "int":
 		want = "number"
-	case want == "bool":
+	case t == "bool":
 		want = "boolean"
 	}
-	return fmt.Sprintf("must be a %s, not a %s", want, m[1])
+	return fmt.Sprintf("must be a %s, but is a TOML %s", want, m[1])
 }
 
 // fault is one thing wrong with the file.

@@ -139,19 +139,30 @@ func (s *syntax) setTarget(path string, have, want target.Target) ([]change, err
 		return nil, s.errAt(path, header.first, "the target begins with a table inside it; change it by hand")
 	}
 	var out []change
-	insert := s.lineEnd(s.lastOf(mine).end)
-	old := fields(have)
+	added, old := "", fields(have)
 	for i, f := range fields(want) {
 		if f.value == old[i].value {
 			continue
 		}
-		c, err := s.setField(path, mine, f, insert)
+		c, found, err := s.setField(path, mine, f)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, c)
+		if found {
+			out = append(out, c)
+		} else {
+			added += f.key + " = " + f.value + s.newline()
+		}
 	}
-	return out, nil
+	return append(out, s.insertLines(s.lineEnd(s.lastOf(mine).end), added)), nil
+}
+
+// insertLines adds whole lines at the beginning of a line or the end of the file.
+func (s *syntax) insertLines(at int, lines string) change {
+	if lines != "" && at > 0 && s.data[at-1] != '\n' {
+		lines = s.newline() + lines
+	}
+	return change{at, at, lines}
 }
 
 // lastOf is the last expression of the table itself, before those inside it.
@@ -167,9 +178,9 @@ func (s *syntax) lastOf(mine []int) expression {
 	return last
 }
 
-// setField replaces a key's value, or adds the key at insert, or removes its
-// line.
-func (s *syntax) setField(path string, mine []int, f field, insert int) (change, error) {
+// setField replaces a key's value, or removes its line if the default is
+// wanted. It reports whether the key stands in the file.
+func (s *syntax) setField(path string, mine []int, f field) (c change, found bool, err error) {
 	for _, i := range mine {
 		x := s.exprs[i]
 		if len(x.key) < 3 || x.key[2] != f.key {
@@ -177,21 +188,13 @@ func (s *syntax) setField(path string, mine []int, f field, insert int) (change,
 		}
 		switch {
 		case len(x.key) > 3 || !x.isValue():
-			return change{}, s.errAt(path, x.first, "%s is not written as one value; change it by hand", f.key)
+			return change{}, true, s.errAt(path, x.first, "%s is not written as one value; change it by hand", f.key)
 		case f.value == "":
-			return change{x.start, s.lineEnd(x.end), ""}, nil
+			return change{x.start, s.lineEnd(x.end), ""}, true, nil
 		}
-		return change{x.value, x.end, f.value}, nil
+		return change{x.value, x.end, f.value}, true, nil
 	}
-	if f.value == "" {
-		f.value = map[string]string{"enabled": "true", "password": "false"}[f.key]
-	}
-	nl := s.newline()
-	text := f.key + " = " + f.value + nl
-	if insert > 0 && s.data[insert-1] != '\n' {
-		text = nl + text
-	}
-	return change{insert, insert, text}, nil
+	return change{}, false, nil
 }
 
 // setTop replaces the value of the first of the top-level keys that stands in

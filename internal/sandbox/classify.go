@@ -169,6 +169,10 @@ func Diagnose(text string, code int, spec Spec) error {
 	if code == 127 && strings.Contains(text, "bwrap") || text == "" && code == 127 {
 		return diag.New(diag.Sandbox, op, InstallHint, "bubblewrap (bwrap) is not installed on the target")
 	}
+	if strings.Contains(text, "Argument list too long") { // E2BIG, execve(2)
+		return diag.New(diag.Usage, op, "give the text on standard input, with --stdin or --script",
+			"the command is too long for the target: one argument may hold 128 KiB, all of them about 2 MiB")
+	}
 	for _, f := range failures() {
 		if f.match.MatchString(text) {
 			return diag.New(diag.Sandbox, op, f.hint, "%s (%q)", f.what, clip(text, 300))
