@@ -20,7 +20,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bowline-sh/bowline/diag"
-	"github.com/bowline-sh/bowline/internal/durable"
 )
 
 // The test binary runs itself for what takes another process: writing at the
@@ -315,13 +314,4 @@ func relink(t *testing.T, path string) {
 	if err := errors.Join(os.Rename(path, path+".real"), os.Symlink(path+".real", path)); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func holdLock(t *testing.T, dir string) (release func()) {
-	t.Helper()
-	lock, err := durable.Lock(t.Context(), filepath.Join(dir, lockName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func() { lock.Unlock() }
 }

@@ -5,21 +5,26 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/bowline-sh/bowline/internal/durable"
 )
 
 // clock returns a Now that advances a second with each call.
 func clock() func() time.Time {
-	t := time.Date(2026, 11, 21, 10, 0, 0, 123456789, time.UTC)
-	return func() time.Time { t = t.Add(time.Second); return t }
+	var seconds atomic.Int64
+	return func() time.Time {
+		return time.Date(2026, 11, 21, 10, 0, int(seconds.Add(1)), 123456789, time.UTC)
+	}
 }
 
 func testConfig(dir string) Config {
-	n := 0
+	var n atomic.Int64
 	return Config{
 		Dir: dir, Now: clock(), Actor: Actor{User: "ann", Host: "laptop", PID: 7, Surface: "cli"},
-		NewID: func() string { n++; return fmt.Sprintf("id%d", n) },
+		NewID: func() string { return fmt.Sprintf("id%d", n.Add(1)) },
 	}
 }
 
@@ -122,4 +127,14 @@ func join(parts ...[][]byte) []byte {
 		out = append(out, bytes.Join(p, nil)...)
 	}
 	return out
+}
+
+// holdLock takes the lock of a log as another process would.
+func holdLock(t *testing.T, dir string) (release func()) {
+	t.Helper()
+	lock, err := durable.Lock(t.Context(), filepath.Join(dir, lockName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { lock.Unlock() }
 }

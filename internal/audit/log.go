@@ -26,8 +26,9 @@ type Config struct {
 	MaxSize  int64            // bytes of a segment, default DefaultMaxSize
 	Actor    Actor            // empty User, Host and PID are those of this process
 	Redactor *redact.Redactor // default: the built-in rules
-	Now      func() time.Time // default time.Now
-	// NewID returns the ID of an operation; default a new ULID.
+	Now      func() time.Time // default time.Now; called concurrently
+	// NewID returns the ID of an operation; default a new ULID. It is called
+	// concurrently.
 	NewID func() string
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +96,23 @@ func TestStatusFollowsError(t *testing.T) {
 			t.Errorf("status of %v = %q, want %q", tt.err, got, tt.want)
 		}
 	}
+}
+
+// Values declared secret by the caller are masked whatever their names are, in
+// all entries of the operation.
+func TestDeclaredSecrets(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "audit")
+	l := open(t, testConfig(dir))
+	id, err := l.Begin(t.Context(), Intent{Argv: []string{"login", "xyzzy42"}, Text: "as xyzzy42", Cwd: "/xyzzy42",
+		Env: map[string]string{"HARMLESS": "xyzzy42"}, SecretEnv: []string{"HARMLESS", "ABSENT"}})
+	if err == nil {
+		err = errors.Join(l.Note(t.Context(), Note{ID: id, Text: "xyzzy42"}), l.End(t.Context(), id, Outcome{Err: errors.New("xyzzy42")}))
+	}
+	if raw := read(t, filepath.Join(dir, activeName)); err != nil || bytes.Contains(raw, []byte("xyzzy42")) || !bytes.Contains(raw, []byte("HARMLESS")) {
+		t.Errorf("%v, log: %s", err, raw)
+	}
+	wantOK(t, dir, 3)
 }
 
 // Whatever is in a field, an entry is one line without characters that a
@@ -357,7 +375,7 @@ func TestCanceledLeader(t *testing.T) {
 	leader, other := make(chan error, 1), make(chan error, 1)
 	go func() { _, err := l.Begin(ctx, Intent{}); leader <- err }()
 	for len(l.turn) == 0 { // until it leads, and waits for the lock
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 	go func() { _, err := l.Begin(t.Context(), Intent{}); other <- err }()
 	cancel()
@@ -366,6 +384,28 @@ func TestCanceledLeader(t *testing.T) {
 	}
 	release()
 	if err := <-other; err != nil {
+		t.Errorf("the other writer: %v", err)
+	}
+	wantOK(t, cfg.Dir, 1)
+}
+
+// The same when the other writer's entry is in the batch already.
+func TestCanceledLeaderReturnsItsBatch(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(filepath.Join(t.TempDir(), "audit"))
+	l := open(t, cfg)
+	own, other := &request{done: make(chan error, 1)}, &request{done: make(chan error, 1)}
+	if err := errors.Join(l.enqueue(own), l.enqueue(other)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	l.lead(ctx, own)
+	if err := <-own.done; !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled leader: %v", err)
+	}
+	l.lead(t.Context(), other)
+	if err := <-other.done; err != nil {
 		t.Errorf("the other writer: %v", err)
 	}
 	wantOK(t, cfg.Dir, 1)

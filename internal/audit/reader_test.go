@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -145,5 +146,19 @@ func TestExport(t *testing.T) {
 	}
 	if strings.Count(jsonl.String(), "\n") != 7 {
 		t.Errorf("%d lines exported, want 7", strings.Count(jsonl.String(), "\n"))
+	}
+}
+
+// A reader that opened the active segment just before it was rotated finds it
+// under both names, here by a second link, and reads it once.
+func TestReadDuringRotation(t *testing.T) {
+	t.Parallel()
+	dir := newLog(t, 4, 0)
+	if err := os.Link(filepath.Join(dir, activeName), filepath.Join(dir, segmentName(1))); err != nil {
+		t.Fatal(err)
+	}
+	wantOK(t, dir, 4)
+	if got := entries(t, dir, Filter{}); len(got) != 4 {
+		t.Errorf("%d entries, want 4", len(got))
 	}
 }

@@ -131,7 +131,7 @@ func (b *builder) older(name string, f fileExecutor) target.Target {
 		f.Type = string(target.Local) // told; do not tell again
 	}
 	if f.StrictHostKey != nil && !*f.StrictHostKey {
-		b.note(append(key, "strict_host_key"), "false is NOT honoured: host keys are always checked")
+		b.note(append(key, "strict_host_key"), "= false is NOT honoured: host keys are always checked")
 	}
 	if f.ConnectionPoolSize != nil {
 		b.note(append(key, "connection_pool_size"), "is not needed and has no effect")

@@ -112,9 +112,9 @@ func decode(path string, data []byte, f *file) error {
 		row, col := e.Position()
 		at := ""
 		if k := e.Key(); len(k) > 0 {
-			at = dotted(k) + ": "
+			at = fmt.Sprintf(" (key %q)", dotted(k))
 		}
-		return fmt.Errorf("%s:%d:%d: %s%s", path, row, col, at, readable(e))
+		return fmt.Errorf("%s:%d:%d: %s%s", path, row, col, readable(e), at)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
@@ -143,7 +143,7 @@ func readable(e *toml.DecodeError) string {
 	case t == "bool":
 		want = "boolean"
 	}
-	return fmt.Sprintf("must be a %s, but is a TOML %s", want, m[1])
+	return fmt.Sprintf("must be a %s, not a %s", want, m[1])
 }
 
 // fault is one thing wrong with the file.
@@ -161,13 +161,17 @@ type builder struct {
 }
 
 func (b *builder) fault(key []string, format string, args ...any) {
+	b.faultAt(key, dotted(key)+": "+fmt.Sprintf(format, args...))
+}
+
+func (b *builder) faultAt(key []string, text string) {
 	line, column := b.syntax.position(key)
-	b.faults = append(b.faults, fault{line, column, fmt.Sprintf("%s: %s", dotted(key), fmt.Sprintf(format, args...))})
+	b.faults = append(b.faults, fault{line, column, text})
 }
 
 func (b *builder) note(key []string, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	b.cfg.Notes = append(b.cfg.Notes, fmt.Sprintf("%s:%d: %s: %s", b.path, b.syntax.line(key), dotted(key), text))
+	b.cfg.Notes = append(b.cfg.Notes, fmt.Sprintf("%s:%d: %s %s", b.path, b.syntax.line(key), dotted(key), text))
 }
 
 // maxFaults keeps the error readable for a file that is none of ours.
@@ -196,7 +200,7 @@ func (b *builder) err() error {
 func (b *builder) keys() {
 	for _, p := range b.syntax.places {
 		if n, known := unknown(p.key); n == len(p.key) {
-			b.fault(p.key, "unknown key%s", suggest(p.key[n-1], known))
+			b.faultAt(p.key, fmt.Sprintf("unknown key %q%s", dotted(p.key), suggest(p.key[n-1], known)))
 		}
 	}
 }

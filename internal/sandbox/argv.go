@@ -152,10 +152,15 @@ func procMounts(p profile.Profile) []mount {
 			m = append(m, mount{dir, 1, opt(flag, dir, dir)})
 		}
 	}
-	for _, f := range []string{"/proc/kcore", "/proc/kmsg", "/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sched_debug", "/proc/kallsyms"} {
+	for _, f := range hiddenProc() {
 		m = append(m, mount{f, 1, Step{Mask: &Mask{Source: f}}})
 	}
 	return m
+}
+
+// hiddenProc lists what of /proc says more of the kernel than of processes.
+func hiddenProc() []string {
+	return []string{"/proc/kcore", "/proc/kmsg", "/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sched_debug", "/proc/kallsyms"}
 }
 
 // hidden returns the masks of p that fall on something p shows: what it asks
@@ -175,9 +180,9 @@ func hidden(p profile.Profile) []Mask {
 				add(b, rest)
 			}
 		}
-		for _, h := range profile.DefaultHidden() {
+		for _, h := range append(profile.DefaultHidden(), hiddenProc()...) {
 			for _, at := range []string{b.Target, b.Source} {
-				if rest, ok := below(h, at); ok && len(rest) > 0 && !covered(p, i, rest) {
+				if rest, ok := below(h, at); ok && len(rest) > 0 && !covered(p, i, rest) && !ownProc(b, rest) {
 					add(b, rest)
 				}
 			}
@@ -236,6 +241,13 @@ func covered(p profile.Profile, i int, rest []string) bool {
 		}
 	}
 	return slices.ContainsFunc(p.TmpfsPaths, func(t string) bool { return within(at, t) && len(t) > len(target) })
+}
+
+// ownProc reports whether rest below b lies under the sandbox's own /proc, which
+// procMounts takes care of.
+func ownProc(b profile.Bind, rest []string) bool {
+	at := path.Join(append([]string{b.Target}, rest...)...)
+	return within(at, "/proc") && !within(b.Target, "/proc")
 }
 
 // within reports whether p is dir or lies below it.

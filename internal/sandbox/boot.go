@@ -13,9 +13,13 @@ import (
 //go:embed boot.sh
 var bootSource string
 
-// boot returns boot.sh as one line without comments.
+// prelude undoes what a login may do to any sh: bash takes shell options and
+// functions from the environment (bash(1), SHELLOPTS and "export -f").
+const prelude = `set +aCefuvx; unset -f [ command echo grep kill mkdir printf read readlink rmdir sleep ulimit umask wait bwrap unshare; unset IFS GLOBIGNORE;`
+
+// boot returns prelude and boot.sh as one line without comments.
 func boot() string {
-	var parts []string
+	parts := []string{prelude}
 	for line := range strings.Lines(bootSource) {
 		line = strings.TrimSpace(line)
 		if line != "" && !strings.HasPrefix(line, "#") {
@@ -45,7 +49,9 @@ func bootLine(m mode) (string, error) {
 }
 
 // header is what BOOT reads from its input, up to the command's own input.
-func header(nonce string, spec Spec) (string, error) {
+// mark is one that every process of bubblewrap carries among its arguments, so
+// that what is left of a run can be found; it is no secret.
+func header(nonce, mark string, spec Spec) (string, error) {
 	env, options, err := optionText(Build(spec))
 	if err != nil {
 		return "", err
@@ -54,7 +60,7 @@ func header(nonce string, spec Spec) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	lines := []string{nonce, octal(filterOf(spec.Profile)), oneLine(env), oneLine(options), limitText(spec.Profile.Limits),
+	lines := []string{nonce + " " + mark, octal(filterOf(spec.Profile)), oneLine(env), oneLine(options), limitText(spec.Profile.Limits),
 		oneLine(`set -- "$@" -- ` + command)}
 	return strings.Join(lines, "\n") + "\n", nil
 }
@@ -65,7 +71,7 @@ func header(nonce string, spec Spec) (string, error) {
 // the way ends in no sandbox and never in one that lacks its last options.
 func optionText(steps []Step) (env, options string, err error) {
 	var print, late []string
-	set := []string{`set -- "$@" --json-status-fd 5`}
+	set := []string{`set -- "$@" --json-status-fd 5 --unsetenv "bowline_$u"`}
 	for _, s := range steps {
 		switch {
 		case s.Mask != nil:

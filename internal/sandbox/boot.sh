@@ -1,10 +1,13 @@
 # The program that /bin/sh runs on the target, for one command; doc.go says how
 # it is fed. It uses POSIX sh and its builtins, so that it starts no process but
-# bwrap (and, as root, what a read-only /dev and a cgroup need).
+# bwrap (and, as root, what a read-only /dev and a cgroup need), unless it must
+# clean up.
 #
 # It is sent as one line inside single quotes, to a login shell of any kind:
 # no single quote, no exclamation mark but in "$!", and every line must read the same when
 # joined to the next by a space. Comments stand on lines of their own.
+#
+# boot.go puts its prelude before it.
 #
 # $1 is "i" if the command reads our input, else "n"; $2 is the number of
 # seconds after which an "i" run is killed from here.
@@ -12,16 +15,13 @@
 # Descriptors: 3 environment for bwrap; 4 our input; 5 bwrap's status report;
 # 6 the real standard output; 7 the seccomp filter.
 
-# What a login may have left behind: bash takes shell options and functions
-# from the environment (bash(1), SHELLOPTS and "export -f"), and a variable that
-# was exported would carry our values, the nonce among them, to bwrap.
-set +aCefuvx;
-unset -f [ command echo kill mkdir printf read readlink rmdir sleep ulimit umask wait bwrap unshare;
-unset IFS GLOBIGNORE N b c d e f h i k l n o p q r s t v w x z;
+# A variable that was exported would carry our values, the nonce among them, to
+# bwrap.
+unset N b c d e f h i k l n o p q r s t u v w x z;
 i=$1 t=$2;
 exec 4<&0 </dev/null 6>&1;
 umask 022;
-IFS= read -r n <&4 && IFS= read -r b <&4 && IFS= read -r v <&4 && IFS= read -r o <&4 && IFS= read -r l <&4 && IFS= read -r c <&4 || exit 125;
+read -r n u <&4 && IFS= read -r b <&4 && IFS= read -r v <&4 && IFS= read -r o <&4 && IFS= read -r l <&4 && IFS= read -r c <&4 || exit 125;
 
 # a prints options for bwrap.
 a() { printf "%s\0" "$@"; };
@@ -65,8 +65,20 @@ d() {
   done 2>/dev/null;
 };
 
-# y ends all: first so that we stay to take away the cgroups.
-y() { trap "" TERM; kill -TERM 0; d; kill -9 0; };
+# f kills what is left of the sandbox, which has our mark among its arguments:
+# bwrap asks to die with its parent only when it has set all up, and has left our
+# process group by then (do_init in bubblewrap.c); if it was killed before, its
+# inner process goes on.
+f() {
+  x=0;
+  while [ $x -lt 50 ] && q=$(grep -ls "[b]owline_$u" /proc/[0-9]*/cmdline); do
+    for p in $q; do p=${p#/proc/}; kill -9 "${p%/cmdline}"; done;
+    x=$((x + 1));
+  done 2>/dev/null;
+};
+
+# y ends all, ourselves last, so as to take away the cgroups.
+y() { trap "" TERM; kill -TERM 0; f; d; kill -9 0; };
 
 # Our process group, which need not be our own if the login shell is a wrapper.
 read -r x x x x q x </proc/$$/stat && [ "$q" -gt 1 ] || q=$$;
@@ -106,10 +118,13 @@ s=$({ printf "$b" | {
 }; } 5>&1);
 e=$?;
 kill $w 2>/dev/null;
+[ $e -lt 128 ] || f;
 d;
 
-# The command may have left our standard error in non-blocking mode. A line
-# this short is written whole or not at all (pipe(7), PIPE_BUF).
+# What the login says when it ends is none of the output. The command may have
+# left our standard error in non-blocking mode; a line this short is written
+# whole or not at all (pipe(7), PIPE_BUF).
+echo "$n" 2>/dev/null;
 x=0;
 until echo "$n" $e $s >&2 2>/dev/null || [ $x -gt 50 ]; do { sleep 0.1 || sleep 1; } 2>/dev/null; x=$((x + 1)); done;
 exit $e

@@ -16,14 +16,14 @@ import (
 // classify turns the end of the process and BOOT's last line into a result.
 func (r *run) classify(e end) (Result, error) {
 	if e.err != nil {
-		r.err.flush()
+		r.flush()
 		return r.result(Result{}), lostOr(e.err)
 	}
 	if !r.out.begun || !r.err.begun {
 		return Result{}, shellError(string(r.out.noise)+string(r.err.noise), e.exit)
 	}
 	if !r.err.ended {
-		r.err.flush()
+		r.flush()
 		return r.result(Result{}), diag.New(diag.Lost, "run command", "look on the target whether it ran before you run it again",
 			"it was ended from outside on the target (%s); nothing is known of the outcome", describe(e.exit))
 	}
@@ -31,14 +31,14 @@ func (r *run) classify(e end) (Result, error) {
 	if !executed && SignalName(code) != "" {
 		// bwrap gives up with an exit code of its own, never by a signal: it
 		// was killed from outside, by the kernel for its memory as likely as not.
-		r.err.flush()
+		r.flush()
 		return r.result(Result{}), diag.New(diag.Lost, "run command", "look on the target whether it ran before you run it again, and whether it ran out of memory",
 			"bubblewrap was killed on the target (%s); nothing is known of the outcome", SignalName(code))
 	}
 	if !executed {
 		return Result{}, Diagnose(string(r.err.held), code, r.cmd.Spec)
 	}
-	r.err.flush()
+	r.flush()
 	return r.result(Result{ExitCode: code, Signal: SignalName(code)}), nil
 }
 
@@ -60,7 +60,8 @@ func describe(e transport.Exit) string {
 // bwrap's --json-status-fd. bwrap reports "exit-code" only for a command that
 // was executed (report_child_exit_status in bubblewrap.c).
 func status(trailer string) (code int, executed bool) {
-	first, docs, _ := strings.Cut(strings.TrimSpace(trailer), " ")
+	line, _, _ := strings.Cut(trailer, "\n")
+	first, docs, _ := strings.Cut(strings.TrimSpace(line), " ")
 	code, err := strconv.Atoi(first)
 	if err != nil {
 		return 125, false

@@ -10,7 +10,8 @@
 // own way. What
 // is particular to the run follows on standard input as six lines:
 //
-//	nonce     marks, on both output streams, where noise of the login ends
+//	nonce     marks, on both output streams, where noise of the login ends;
+//	          and a mark for bubblewrap's arguments, by which a run is found
 //	filter    seccomp filter as printf octals; may be empty
 //	env       sh text that prints the options that set the environment
 //	options   sh text that collects all other options of bubblewrap
@@ -28,7 +29,8 @@
 // # Ending
 //
 // BOOT tells its process group, usually its own. Killing that group kills
-// bubblewrap, and with it (--die-with-parent) every process of the sandbox.
+// bubblewrap, and with it (--die-with-parent) every process of the sandbox. What
+// bubblewrap leaves behind when it is killed while it starts has the mark.
 // Without --stdin, BOOT also keeps a reader on its standard input, which kills
 // the group when the link drops; with --stdin it looks every second whether its
 // parent, the link's end on the target, still lives, and keeps the deadline.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -67,11 +66,8 @@ func Exec(ctx context.Context, conn transport.Conn, cmd Command) (Result, error)
 	if err != nil {
 		return Result{}, err
 	}
-	nonce, err := newNonce()
-	if err != nil {
-		return Result{}, err
-	}
-	head, err := header(nonce, cmd.Spec)
+	nonce, mark := newNonce()
+	head, err := header(nonce, mark, cmd.Spec)
 	if err != nil {
 		return Result{}, diag.New(diag.Usage, "prepare command", "", "%w", err)
 	}
@@ -80,7 +76,7 @@ func Exec(ctx context.Context, conn transport.Conn, cmd Command) (Result, error)
 	if err != nil {
 		return Result{}, startError(err)
 	}
-	r := &run{conn: conn, proc: proc, nonce: nonce, head: head, cmd: cmd, max: cmp.Or(limits.Output, profile.DefaultOutput)}
+	r := &run{conn: conn, proc: proc, nonce: nonce, mark: mark, head: head, cmd: cmd, max: cmp.Or(limits.Output, profile.DefaultOutput)}
 	defer r.close()
 	res, err := r.finish(ctx, timeout)
 	res.Duration = time.Since(start)
@@ -94,21 +90,17 @@ func startError(err error) error {
 	return fmt.Errorf("start command: %w", err)
 }
 
-// newNonce starts with a control character, so that ordinary output is never
-// held back for looking like its beginning.
-func newNonce() (string, error) {
-	var b [16]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		return "", fmt.Errorf("random bytes: %w", err)
-	}
-	return "\x02" + hex.EncodeToString(b[:]), nil
-}
+// newNonce returns a secret and a mark. The secret starts with a control
+// character, so that ordinary output is never held back for looking like its
+// beginning.
+func newNonce() (nonce, mark string) { return "\x02" + rand.Text(), rand.Text() }
 
 // run is one command in flight.
 type run struct {
 	conn  transport.Conn
 	proc  transport.Process
 	nonce string
+	mark  string
 	head  string
 	cmd   Command
 	max   int64
@@ -243,7 +235,7 @@ func (r *run) kill(started <-chan leader, ended <-chan end) error {
 	var killErr error
 	select {
 	case l := <-started:
-		killErr = killGroup(ctx, r.conn, l)
+		killErr = killGroup(ctx, r.conn, l, r.mark)
 	case e := <-ended:
 		return r.killed(e)
 	case <-ctx.Done():
@@ -260,7 +252,7 @@ func (r *run) kill(started <-chan leader, ended <-chan end) error {
 
 // killed takes note of the end of a command that was killed.
 func (r *run) killed(e end) error {
-	r.err.flush()
+	r.flush()
 	return lost(e.err)
 }
 
@@ -272,11 +264,16 @@ func lost(err error) error {
 		"the link dropped; nothing is known of the outcome: %w", err)
 }
 
-// killGroup kills the process group of l with a second process over conn, and
-// takes away its cgroups, as d in boot.sh does.
-func killGroup(ctx context.Context, conn transport.Conn, l leader) error {
-	script := fmt.Sprintf(`kill -9 -%d || kill -9 %d; for k in /sys/fs/cgroup /sys/fs/cgroup/memory /sys/fs/cgroup/pids; do `+
-		`k=$k/bowline-%[2]d n=0; while [ -d $k ] && [ $n -lt 60 ]; do rmdir $k || [ $n -lt 20 ] || sleep 0.1 || sleep 1; n=$((n + 1)); done; done`, l.group, l.pid)
+// killScript does from a second process what y in boot.sh does: it kills the
+// group, then what bubblewrap left behind, and takes away the cgroups.
+const killScript = prelude + ` kill -9 -%[2]d || kill -9 %[1]d; n=0; ` +
+	`while [ $n -lt 50 ] && q=$(grep -ls "[b]owline_%[3]s" /proc/[0-9]*/cmdline); do for p in $q; do p=${p#/proc/}; kill -9 "${p%%/cmdline}"; done; n=$((n + 1)); done; ` +
+	`for k in /sys/fs/cgroup /sys/fs/cgroup/memory /sys/fs/cgroup/pids; do ` +
+	`k=$k/bowline-%[1]d n=0; while [ -d $k ] && [ $n -lt 60 ]; do rmdir $k || [ $n -lt 20 ] || sleep 0.1 || sleep 1; n=$((n + 1)); done; done`
+
+// killGroup kills the run of l, with a process of its own over conn.
+func killGroup(ctx context.Context, conn transport.Conn, l leader, mark string) error {
+	script := fmt.Sprintf(killScript, l.pid, l.group, mark)
 	quoted, err := Quote(script)
 	if err != nil {
 		return err
@@ -307,6 +304,12 @@ func killGroup(ctx context.Context, conn transport.Conn, l leader) error {
 	_, _ = io.Copy(io.Discard, proc.Stdout())
 	_, err = proc.Wait()
 	return err
+}
+
+// flush passes on what was held back of the output; all of it is known.
+func (r *run) flush() {
+	r.out.flush()
+	r.err.flush()
 }
 
 func (r *run) result(res Result) Result {

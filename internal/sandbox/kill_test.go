@@ -61,6 +61,7 @@ func silence(t testing.TB) io.Reader {
 // stays usable.
 func TestTimeout(t *testing.T) {
 	onEveryHost(t, func(t *testing.T, h sandboxtest.Host) {
+		t.Parallel()
 		conn, cgroupsGone := h.Dial(t), sandboxtest.WatchCgroups(t)
 		for name, text := range stubborn() {
 			for _, input := range []string{"without stdin", "with stdin"} {
@@ -96,6 +97,7 @@ func works(t testing.TB, conn transport.Conn) {
 
 func TestCancel(t *testing.T) {
 	onEveryHost(t, func(t *testing.T, h sandboxtest.Host) {
+		t.Parallel()
 		conn, cgroupsGone := h.Dial(t), sandboxtest.WatchCgroups(t)
 		for name, text := range stubborn() {
 			t.Run(name, func(t *testing.T) {
@@ -103,7 +105,7 @@ func TestCancel(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
 				go func() {
-					for len(sandboxtest.With(marker)) == 0 && ctx.Err() == nil {
+					for !sandboxtest.Sleeping(marker) && ctx.Err() == nil {
 						time.Sleep(10 * time.Millisecond) // polls for the condition
 					}
 					cancel(why)
@@ -126,6 +128,7 @@ func TestCanceledBefore(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	onEveryHost(t, func(t *testing.T, h sandboxtest.Host) {
+		t.Parallel()
 		if o := try(ctx, h.Dial(t), script(t, "touch", "/tmp/x")); o.err == nil || errors.Is(o.err, sandbox.ErrUnclean) {
 			t.Errorf("%+v %v, want a clean error", o.Result, o.err)
 		}
@@ -145,6 +148,7 @@ func TestLinkDrops(t *testing.T) {
 		},
 	}
 	onEveryHost(t, func(t *testing.T, h sandboxtest.Host) {
+		t.Parallel()
 		cgroupsGone := sandboxtest.WatchCgroups(t)
 		for name, drop := range drops {
 			for _, input := range []string{"without stdin", "with stdin"} {
@@ -175,14 +179,37 @@ func TestLinkDrops(t *testing.T) {
 	})
 }
 
+// TestKilledWhileStarting ends runs at every stage of the start of a sandbox:
+// bubblewrap leaves its inner process behind if it is killed at the wrong time.
+func TestKilledWhileStarting(t *testing.T) {
+	onEveryHost(t, func(t *testing.T, h sandboxtest.Host) {
+		t.Parallel()
+		conn, cgroupsGone := h.Dial(t), sandboxtest.WatchCgroups(t)
+		for after := range 30 {
+			marker := marked()
+			cmd := script(t, "sleep", marker)
+			cmd.Timeout = time.Duration(after+1) * time.Millisecond
+			if after%2 == 1 {
+				cmd.Stdin = silence(t)
+			}
+			if o := ran(t, try(t.Context(), conn, cmd)); !o.TimedOut {
+				t.Errorf("%+v after %s", o.Result, cmd.Timeout)
+			}
+			sandboxtest.Gone(t, grace, marker)
+		}
+		cgroupsGone()
+	})
+}
+
 // TestBubblewrapKilled: the outcome is unknown, and not "nothing ran".
 func TestBubblewrapKilled(t *testing.T) {
 	onEveryHost(t, func(t *testing.T, h sandboxtest.Host) {
+		t.Parallel()
 		marker, conn := marked(), h.Dial(t)
 		done := make(chan outcome, 1)
 		go func() { done <- try(t.Context(), conn, script(t, "sleep", marker)) }()
-		sandboxtest.Running(t, "sleep\x00"+marker)
-		for _, p := range sandboxtest.With("sleep\x00" + marker) {
+		sandboxtest.Running(t, marker)
+		for _, p := range sandboxtest.With(marker) {
 			var pid int
 			var name string
 			if _, err := fmt.Sscanf(p, "%d (%s", &pid, &name); err == nil && strings.HasPrefix(name, "bwrap") {

@@ -56,13 +56,13 @@ const (
 )
 
 // stream separates one output stream of BOOT into the noise of the login, the
-// command's output, and (on standard error) BOOT's last line.
+// command's output, and BOOT's last line, which on standard error tells how the
+// command ended. After it the login may make noise again.
 //
-//	noise... NONCE mark \n  output...  [NONCE trailer \n]
+//	noise... NONCE mark \n  output...  NONCE trailer \n  noise...
 type stream struct {
 	nonce string
 	to    *capped
-	both  bool // a trailer is expected
 
 	begun   bool
 	ended   bool
@@ -74,7 +74,7 @@ type stream struct {
 }
 
 func newStream(nonce string, to *capped, stderr bool) *stream {
-	return &stream{nonce: nonce, to: to, both: stderr, holding: stderr}
+	return &stream{nonce: nonce, to: to, holding: stderr}
 }
 
 // write takes the next bytes. mark is called once, with what follows the first
@@ -87,8 +87,6 @@ func (s *stream) write(p []byte, mark func(string)) {
 	case len(p) == 0 || !s.begun:
 	case s.ended:
 		s.trailer = appendBounded(s.trailer, p, maxTrailer)
-	case !s.both:
-		_, _ = s.to.Write(p) // never fails
 	default:
 		s.untilTrailer(p)
 	}
@@ -115,8 +113,10 @@ func (s *stream) begin(p []byte, mark func(string)) []byte {
 }
 
 func (s *stream) untilTrailer(p []byte) {
-	p = append(s.tail, p...)
-	s.tail = nil
+	if len(s.tail) > 0 {
+		p = append(s.tail, p...)
+		s.tail = nil
+	}
 	if i := bytes.Index(p, []byte(s.nonce)); i >= 0 {
 		s.pass(p[:i])
 		s.ended = true

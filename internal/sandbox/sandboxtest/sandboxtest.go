@@ -110,12 +110,17 @@ func Gone(t testing.TB, within time.Duration, marker string) {
 	})
 }
 
-// Running waits until a process has marker among its arguments.
+// Sleeping reports whether the program sleep runs with marker as its argument.
+func Sleeping(marker string) bool {
+	return slices.ContainsFunc(With(marker), func(p string) bool { return strings.Contains(p, "(sleep "+marker) })
+}
+
+// Running waits until the program sleep runs with marker as its argument.
 func Running(t testing.TB, marker string) {
 	t.Helper()
 	Eventually(t, patience, func() string {
-		if len(With(marker)) == 0 {
-			return "no process has " + marker
+		if !Sleeping(marker) {
+			return "nothing sleeps " + marker
 		}
 		return ""
 	})

@@ -158,7 +158,8 @@ func (c *Conn) Start(ctx context.Context, line string) (transport.Process, error
 		return nil, fmt.Errorf("start command: %w", err)
 	}
 	if strings.ContainsRune(line, 0) {
-		// sshd would run what stands before it: less than was shown.
+		// OpenSSH ends the connection over it; others would run what stands
+		// before it, less than was shown.
 		return nil, errors.New("start command: it holds a NUL byte")
 	}
 	type outcome struct {

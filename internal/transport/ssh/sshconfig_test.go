@@ -3,6 +3,8 @@
 package ssh
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -100,6 +102,26 @@ func TestBrokenSSHConfigIsUsage(t *testing.T) {
 	cfg := isolated(t)
 	cfg.SSHConfig = testkit.WriteFile(t, "config", "NoSuchOption yes\n", 0o600)
 	refused(t, hostTarget("web", 22), cfg, diag.Usage, "nosuchoption", "ssh -G web")
+}
+
+func TestFailureToReadSettingsIsNotKept(t *testing.T) {
+	d := New(Config{SSHConfig: testkit.WriteFile(t, "config", "Port 7\n", 0o600)})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := d.settingsFor(ctx, settingsKey{host: "web"}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("with a canceled context: %v", err)
+	}
+	if s, err := d.settingsFor(t.Context(), settingsKey{host: "web"}); err != nil || s.port != 7 {
+		t.Errorf("the next call = %+v, %v", s, err)
+	}
+}
+
+func TestHostIsNeverAnOptionOfSSH(t *testing.T) {
+	got := sshArgs(settingsKey{host: "-oProxyCommand=x", user: "u", port: 7}, "none")
+	want := []string{"-G", "-T", "-F", "none", "-l", "u", "-p", "7", "--", "-oProxyCommand=x"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("arguments (-want +got):\n%s", diff)
+	}
 }
 
 // hostTargetOf is a target that leaves everything to ssh_config.

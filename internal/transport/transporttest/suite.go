@@ -294,6 +294,10 @@ func startNUL(t *testing.T, c transport.Conn) {
 		p.Close()
 		t.Error("Start took a line with a NUL byte; the far side would cut it there")
 	}
+	// It must not get as far as sshd, which ends the connection over it.
+	if out, _, _ := Output(t, c, "echo fine", ""); out != "fine\n" {
+		t.Errorf("after a refused line: %q", out)
+	}
 }
 
 func closeTwice(t *testing.T, c transport.Conn) {

@@ -1,0 +1,58 @@
+package frame
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// kind is the type of a frame.
+type kind byte
+
+const (
+	kindOpen   kind = 1 // client: verb, NUL, first part of the request
+	kindMore   kind = 2 // further part of the message that kindOpen, kindEvent or kindEnd began
+	kindData   kind = 3 // one byte channel, then bytes
+	kindClose  kind = 4 // one byte channel: no more data on it
+	kindGrant  kind = 5 // one byte channel, 4 bytes: the window grows
+	kindEvent  kind = 6 // helper: 1 byte last part or not, part of a JSON document
+	kindEnd    kind = 7 // helper: 1 byte last part or not, part of the result
+	kindCancel kind = 8 // client
+)
+
+const headLen = 9
+
+// frame is one unit on the wire.
+type frame struct {
+	kind    kind
+	stream  uint32
+	payload []byte
+}
+
+func (f frame) valid() bool { return f.kind >= kindOpen && f.kind <= kindCancel }
+
+// appendFrame encodes f.
+func appendFrame(b []byte, f frame) []byte {
+	b = append(b, byte(f.kind))
+	b = binary.BigEndian.AppendUint32(b, f.stream)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(f.payload)))
+	return append(b, f.payload...)
+}
+
+// readFrame reads one frame. The payload is the caller's.
+func readFrame(r io.Reader) (frame, error) {
+	var head [headLen]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return frame{}, err
+	}
+	f := frame{kind: kind(head[0]), stream: binary.BigEndian.Uint32(head[1:5])}
+	n := binary.BigEndian.Uint32(head[5:])
+	if !f.valid() || n > MaxPayload {
+		return frame{}, fmt.Errorf("bad frame: type %d, %d bytes", f.kind, n)
+	}
+	f.payload = make([]byte, n)
+	if _, err := io.ReadFull(r, f.payload); err != nil {
+		return frame{}, fmt.Errorf("frame cut short: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,168 @@
+package frame
+
+import (
+	"io"
+	"sync"
+)
+
+// channels of a stream.
+const (
+	Input  = 0
+	Output = 1
+	Errors = 2
+
+	channels = 3
+)
+
+// inbox holds data received on one channel until it is read. Reading grants the
+// peer room for as much again.
+type inbox struct {
+	grant func(n int) // tells the peer; called without the lock
+
+	mu     sync.Mutex // guards the fields below
+	ready  sync.Cond
+	buf    []byte
+	room   int // what the peer may still send
+	closed bool
+	err    error
+}
+
+func newInbox(grant func(int)) *inbox {
+	b := &inbox{grant: grant, room: Window}
+	b.ready.L = &b.mu
+	return b
+}
+
+// put takes data from the peer; false means that it sent more than was granted.
+func (b *inbox) put(p []byte) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(p) > b.room || b.closed {
+		return b.err != nil // after a local end, what is under way is dropped
+	}
+	b.room -= len(p)
+	b.buf = append(b.buf, p...)
+	b.ready.Broadcast()
+	return true
+}
+
+// close ends the channel: io.EOF after what is there, or err at once.
+func (b *inbox) close(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	if err != nil && b.err == nil {
+		b.err = err
+		b.buf = nil
+	}
+	b.ready.Broadcast()
+}
+
+func (b *inbox) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	for len(b.buf) == 0 && !b.closed {
+		b.ready.Wait()
+	}
+	if len(b.buf) == 0 {
+		err := b.err
+		b.mu.Unlock()
+		if err == nil {
+			err = io.EOF
+		}
+		return 0, err
+	}
+	n := copy(p, b.buf)
+	b.buf = b.buf[n:]
+	b.room += n
+	open := !b.closed
+	b.mu.Unlock()
+	if open && n > 0 {
+		b.grant(n)
+	}
+	return n, nil
+}
+
+// outbox sends data on one channel as far as the peer grants room.
+type outbox struct {
+	send func(p []byte) error
+	end  func() error
+
+	mu     sync.Mutex // guards the fields below
+	ready  sync.Cond
+	room   int
+	closed bool
+	err    error
+}
+
+func newOutbox(send func([]byte) error, end func() error) *outbox {
+	b := &outbox{send: send, end: end, room: Window}
+	b.ready.L = &b.mu
+	return b
+}
+
+// grow takes a grant; false means more than a window in all.
+func (b *outbox) grow(n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.room += n
+	b.ready.Broadcast()
+	return b.room <= Window
+}
+
+func (b *outbox) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil {
+		b.err = err
+	}
+	b.ready.Broadcast()
+}
+
+// maxData leaves room for the byte that names the channel.
+const maxData = MaxPayload - 1
+
+func (b *outbox) Write(p []byte) (int, error) {
+	total := 0
+	for len(p) > 0 {
+		n, err := b.take(len(p))
+		if err != nil {
+			return total, err
+		}
+		if err := b.send(p[:n]); err != nil {
+			return total, err
+		}
+		p, total = p[n:], total+n
+	}
+	return total, nil
+}
+
+// take waits for room and uses up to n bytes of it.
+func (b *outbox) take(n int) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.room == 0 && b.err == nil && !b.closed {
+		b.ready.Wait()
+	}
+	switch {
+	case b.err != nil:
+		return 0, b.err
+	case b.closed:
+		return 0, io.ErrClosedPipe
+	}
+	n = min(n, b.room, maxData)
+	b.room -= n
+	return n, nil
+}
+
+// Close tells the peer that no more data comes. It is idempotent.
+func (b *outbox) Close() error {
+	b.mu.Lock()
+	done := b.closed || b.err != nil
+	b.closed = true
+	b.ready.Broadcast()
+	b.mu.Unlock()
+	if done {
+		return nil
+	}
+	return b.end()
+}
