@@ -1,0 +1,128 @@
+package plan
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Status is where a session stands.
+type Status string
+
+const (
+	Pending    Status = "pending"     // waits for a person
+	Approved   Status = "approved"    // may be applied once, until the approval expires
+	Rejected   Status = "rejected"    // by a person; final
+	Applying   Status = "applying"    // under way, or killed: resume or roll back
+	Executed   Status = "executed"    // applied as planned
+	Failed     Status = "failed"      // nothing was changed
+	Partial    Status = "partial"     // changed in part: resume or roll back
+	RolledBack Status = "rolled_back" // everything is as it was before
+	Expired    Status = "expired"     // nobody approved, or applied, in time
+	Cancelled  Status = "cancelled"   // withdrawn by who asked for it
+)
+
+// moves is every legal move. No command can make another.
+var moves = map[Status][]Status{
+	Pending:  {Approved, Rejected, Expired, Cancelled},
+	Approved: {Applying, Rejected, Expired, Cancelled},
+	Applying: {Executed, Failed, Partial, RolledBack},
+	Partial:  {Applying, RolledBack},
+	Executed: {Partial, RolledBack}, // Partial: a rollback under way
+	Failed:   {},
+	Rejected: {}, Expired: {}, Cancelled: {}, RolledBack: {},
+}
+
+// Statuses returns all statuses, sorted.
+func Statuses() []Status {
+	var all []Status
+	for s := range moves {
+		all = append(all, s)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// CanMove reports whether a session may go from one status to another.
+func CanMove(from, to Status) bool { return slices.Contains(moves[from], to) }
+
+// Final reports whether a session in this status never changes again.
+func (s Status) Final() bool { return len(moves[s]) == 0 }
+
+// DefaultTTL is how long a plan waits for approval, and an approval for apply.
+const DefaultTTL = time.Hour
+
+var idRE = regexp.MustCompile(`^[0-9]{8}-[a-z0-9]+(-[a-z0-9]+)*-[0-9a-f]{4,8}$`)
+
+// ValidID reports why id cannot be a session's, or nil. An id never leaves a
+// directory it is joined to.
+func ValidID(id string) error {
+	if len(id) > 64 || !idRE.MatchString(id) {
+		return fmt.Errorf("session id %q: they look like 20261121-fix-nginx-a3f2", id)
+	}
+	return nil
+}
+
+// NewID makes an id of a date, a name for people and random hex digits.
+func NewID(now time.Time, name, random string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(name) {
+		switch {
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+		if b.Len() >= 24 {
+			break
+		}
+	}
+	slug := strings.Trim(b.String(), "-")
+	if slug == "" {
+		slug = "change"
+	}
+	return now.UTC().Format("20060102") + "-" + slug + "-" + random
+}
+
+// Approval is a person's decision on a plan's digest. It names nothing but the
+// digest: whoever approved, approved exactly that.
+type Approval struct {
+	ID      string    `json:"id"` // used once
+	Session string    `json:"session"`
+	Digest  string    `json:"digest"`
+	HostKey string    `json:"host_key"` // of the target it is for
+	User    string    `json:"user"`     // login of the person
+	Host    string    `json:"host"`     // where they were
+	Reject  bool      `json:"reject,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+}
+
+// Check reports why a does not allow applying p at the time now, or nil. Single
+// use is for the caller to remember.
+func (a Approval) Check(p Plan, now time.Time) error {
+	digest, err := p.Digest()
+	if err != nil {
+		return err
+	}
+	switch {
+	case a.ID == "" || a.User == "":
+		return fmt.Errorf("the approval names no person")
+	case a.Reject:
+		return fmt.Errorf("the plan was rejected by %s: %s", a.User, a.Reason)
+	case a.Session != p.Session:
+		return fmt.Errorf("the approval is for session %s", a.Session)
+	case a.Digest != digest:
+		return fmt.Errorf("the approval is for another plan: it names %s, this plan is %s", a.Digest, digest)
+	case a.HostKey != p.HostKey:
+		return fmt.Errorf("the approval is for another host")
+	case now.After(a.Expires):
+		return fmt.Errorf("the approval expired at %s", a.Expires.Format(time.RFC3339))
+	case a.Created.After(now.Add(time.Minute)): // clocks of client and target may differ a little
+		return fmt.Errorf("the approval is from the future; compare the clocks of client and target")
+	}
+	return nil
+}
