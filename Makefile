@@ -22,7 +22,7 @@ demo: ## show the main job from end to end on a throwaway host
 test: ## set up what the tests need, and run them all
 	scripts/deps.sh test
 	$(MAKE) --no-print-directory build
-	$(GO) test -timeout 15m ./...
+	scripts/test.sh
 
 check: ## what a change must pass: format, vet, lint, vulnerabilities, tidy, race, cross-compile, size
 	scripts/deps.sh check

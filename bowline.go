@@ -68,6 +68,7 @@ type FilePaths struct {
 	Profiles   string // directory of profile files
 	KnownHosts string // host keys pinned by Bowline
 	Audit      string // directory of the audit log
+	AuditHead  string // repeats the last hash of the log, apart from it
 }
 
 // Paths says where a Client opened with cfg looks for its files. It reads none,

@@ -2,6 +2,7 @@ package bowline
 
 import (
 	"context"
+	"errors"
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/inventory"
@@ -18,28 +19,18 @@ type TargetInfo struct {
 }
 
 // Targets lists the targets that selector matches, in the order of the
-// configuration; "" lists all, disabled ones too.
+// configuration; "" lists all, disabled ones too, other selectors only those that
+// may be used.
 func (c *Client) Targets(ctx context.Context, selector string) ([]TargetInfo, error) {
-	all := c.parts.Targets()
-	out := make([]TargetInfo, 0, len(all))
-	if selector == "" {
-		for _, t := range all {
-			out = append(out, c.targetInfo(t))
-		}
-		return out, ctx.Err()
+	matched, err := c.parts.Targets(), error(nil)
+	if selector != "" {
+		matched, err = c.parts.Select(selector)
 	}
-	s, err := target.ParseSelector(selector)
-	if err != nil {
-		return nil, diag.New(diag.Usage, "read selector", "", "%w", err)
-	}
-	matched, err := s.Match(all, c.parts.Groups())
-	if err != nil {
-		return nil, diag.New(diag.Usage, "select targets", "see 'bowline target list'", "%w", err)
-	}
+	out := make([]TargetInfo, 0, len(matched))
 	for _, t := range matched {
 		out = append(out, c.targetInfo(t))
 	}
-	return out, ctx.Err()
+	return out, errors.Join(err, ctx.Err())
 }
 
 func (c *Client) targetInfo(t target.Target) TargetInfo {

@@ -280,7 +280,7 @@ func newTargetShow(env *Env) *cobra.Command {
 		Use: "show NAME", Short: "Show one target", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeTargets(env),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			return env.withClient(cmd.Context(), func(c *bowline.Client) error {
-				list, err := c.Targets(cmd.Context(), a[0])
+				list, err := findTargets(cmd.Context(), c, a[0])
 				if err != nil {
 					return err
 				}
@@ -295,6 +295,23 @@ func newTargetShow(env *Env) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
 	return cmd
+}
+
+// findTargets is Targets, but also finds a target that may not be used by its name.
+func findTargets(ctx context.Context, c *bowline.Client, selector string) ([]bowline.TargetInfo, error) {
+	if !plainName(selector) {
+		return c.Targets(ctx, selector)
+	}
+	all, err := c.Targets(ctx, "")
+	for _, t := range all {
+		if t.Name == selector {
+			return []bowline.TargetInfo{t}, err
+		}
+	}
+	if err == nil {
+		err = diag.New(diag.Usage, "show target", "see 'bowline target list'", "there is no target %q", selector)
+	}
+	return nil, err
 }
 
 func (env *Env) showTarget(t bowline.TargetInfo, asJSON bool) error {

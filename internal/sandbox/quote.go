@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Quote returns s as one word that sh, dash, bash, zsh, busybox ash and fish
-// all read as exactly s. It is the only quoting function of Bowline. csh and
-// tcsh agree too, unless s holds a newline or "!". A NUL cannot be passed to a
-// program at all and is an error.
+// Quote returns s as one word that sh, dash, bash, zsh and busybox ash all read
+// as exactly s. It is the only quoting function of Bowline. fish agrees if s is
+// valid UTF-8; csh and tcsh if it also holds no newline and no "!". A NUL cannot
+// be passed to a program at all and is an error.
 //
 // The form is portable because quotes hold only characters that no shell treats
 // as special there: fish alone knows escapes (\\ and \') inside single quotes,

@@ -5,10 +5,13 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"github.com/bowline-sh/bowline/internal/testkit"
 )
@@ -19,13 +22,16 @@ type reader struct {
 	csh  bool // a newline or "!" is beyond it
 	in   io.WriteCloser
 	out  *bufio.Reader
+	pipe *os.File // below out
 }
 
 // readers starts one process of every kind of shell.
 func readers(t testing.TB) []*reader {
 	t.Helper()
 	var all []*reader
-	for _, argv := range [][]string{{"sh"}, {"dash"}, {"bash", "--norc"}, {"busybox", "ash"}, {"zsh", "-f"}, {"fish", "--no-config"}, {"tcsh", "-f"}} {
+	for _, argv := range [][]string{{"sh"}, {"dash"}, {"bash", "--norc"}, {"busybox", "ash"}, {"zsh", "-f"},
+		// fish reads all of its input before it acts.
+		{"fish", "--no-config", "-c", "while read -z -l line; eval $line; end"}, {"tcsh", "-f"}} {
 		cmd := exec.Command(testkit.Tool(t, argv[0]), argv[1:]...)
 		cmd.Env = append(cmd.Environ(), "HOME=/nonexistent", "LC_ALL=C.UTF-8")
 		in, err := cmd.StdinPipe()
@@ -44,14 +50,21 @@ func readers(t testing.TB) []*reader {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait() // killed, or ended by the end of its input
 		})
-		all = append(all, &reader{argv[0], argv[0] == "tcsh", in, bufio.NewReader(out)})
+		all = append(all, &reader{argv[0], argv[0] == "tcsh", in, bufio.NewReader(out), out.(*os.File)})
 	}
 	return all
 }
 
 // read returns what the shell makes of text: the words a program is given.
 func (r *reader) read(text string) ([]string, error) {
-	if _, err := fmt.Fprintf(r.in, "/usr/bin/printf '%%s\\0' %s end\n", text); err != nil {
+	end := "\n"
+	if r.name == "fish" {
+		end = "\x00"
+	}
+	if _, err := fmt.Fprintf(r.in, "/usr/bin/printf '%%s\\0' %s end%s", text, end); err != nil {
+		return nil, err
+	}
+	if err := r.pipe.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil { // against a shell that waits for more
 		return nil, err
 	}
 	var words []string
@@ -77,8 +90,9 @@ func quoted(t *testing.T, shells []*reader, args []string) {
 		return
 	}
 	for _, sh := range shells {
-		if sh.csh && strings.ContainsAny(strings.Join(args, ""), "\n!") || slices.Contains(args, "end") {
-			continue
+		whole := strings.Join(args, "")
+		if sh.csh && strings.ContainsAny(whole, "\n!") || slices.Contains(args, "end") || (sh.csh || sh.name == "fish") && !utf8.ValidString(whole) {
+			continue // beyond what Quote promises for it
 		}
 		got, err := sh.read(text)
 		if err != nil {
@@ -123,8 +137,6 @@ func TestQuote(t *testing.T) {
 	for c := range 255 {
 		odd = append(odd, string([]byte{byte(c + 1)}), "a"+string([]byte{byte(c + 1)})+"b")
 	}
-	// csh reads its input in the encoding of the locale; high bytes alone are
-	// not part of the promise there.
 	for _, a := range odd {
 		quoted(t, shells, []string{a})
 	}

@@ -2,8 +2,11 @@ package wire
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"sync"
 
+	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
 )
 
@@ -21,6 +24,9 @@ func (r *recorder) open(ctx context.Context) (*audit.Log, error) {
 	defer r.mu.Unlock()
 	if r.log != nil {
 		return r.log, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(r.cfg.HeadFile), 0o700); err != nil {
+		return nil, diag.New(diag.Denied, "open audit log", "make the directory writable: 'chmod u+rwx "+filepath.Dir(r.cfg.HeadFile)+"'", "%w", err)
 	}
 	log, err := audit.Open(ctx, r.cfg)
 	if err != nil {

@@ -41,6 +41,7 @@ type Paths struct {
 	Profiles   string // directory
 	KnownHosts string // ours
 	Audit      string // directory
+	AuditHead  string // file that repeats the head of the log, apart from it
 }
 
 // Parts are what a client is made of.
@@ -76,6 +77,7 @@ func FindPaths(o Options) (Paths, config.Dirs, error) {
 	return Paths{
 		Config: filepath.Join(dirs.Config, "config.toml"), Profiles: filepath.Join(dirs.Config, "profiles"),
 		KnownHosts: filepath.Join(dirs.Config, "known_hosts"), Audit: filepath.Join(dirs.State, "audit"),
+		AuditHead: filepath.Join(dirs.State, "audit-head.json"),
 	}, dirs, nil
 }
 
@@ -114,7 +116,7 @@ func Build(ctx context.Context, o Options) (*Parts, error) {
 		return nil, diag.New(diag.Usage, "read configuration", "correct audit.secrets in "+paths.Config, "%w", err)
 	}
 	p := &Parts{Paths: paths, Profiles: config.Profiles{Dir: paths.Profiles}, cfg: cfg}
-	p.log = &recorder{cfg: audit.Config{Dir: paths.Audit, MaxSize: cfg.Audit.MaxSize, Redactor: red,
+	p.log = &recorder{cfg: audit.Config{Dir: paths.Audit, HeadFile: paths.AuditHead, MaxSize: cfg.Audit.MaxSize, Redactor: red,
 		Actor: audit.Actor{Surface: first(o.Surface, "api"), Client: o.Client}}}
 	p.connect(o, home)
 	return p, nil
@@ -170,8 +172,8 @@ func (p *Parts) Accept(name string) error {
 // Targets lists all targets in the order of the configuration.
 func (p *Parts) Targets() []target.Target { return p.config().Targets() }
 
-// Groups returns the groups of the configuration.
-func (p *Parts) Groups() map[string][]string { return p.config().Groups }
+// Select returns the targets that a selector means, and that may be used.
+func (p *Parts) Select(selector string) ([]target.Target, error) { return p.config().Select(selector) }
 
 // DefaultTarget is the target of calls that name none.
 func (p *Parts) DefaultTarget() string { return first(p.config().DefaultTarget, target.LocalName) }
@@ -192,7 +194,7 @@ func (p *Parts) ProfileFor(t target.Target) (profile.Profile, error) {
 }
 
 // AuditReader reads the audit log, whether or not it can be written.
-func (p *Parts) AuditReader() *audit.Reader { return audit.NewReader(p.Paths.Audit, "") }
+func (p *Parts) AuditReader() *audit.Reader { return audit.NewReader(p.Paths.Audit, p.Paths.AuditHead) }
 
 // Close closes links first, so that outcomes can still be recorded.
 func (p *Parts) Close() error { return errors.Join(p.links.Close(), p.log.close()) }

@@ -25,8 +25,10 @@ const module = "github.com/bowline-sh/bowline"
 // someone makes.
 var rules = []struct{ pkg, mayImport string }{
 	// L0: values and bytes; they know no target.
-	{`diag|target|profile|change|plan`, `nothing`},
-	{`internal/(durable|redact|frame|safepath)`, `diag`},
+	{`diag|target|profile|change`, `nothing`},
+	{`plan`, `change`},
+	{`internal/(durable|redact|frame)`, `diag`},
+	{`internal/safepath`, `diag|change`},
 	// Tests only.
 	{`internal/testkit|internal/\w+/\w+test`, `.*`},
 	// L1: one concern each.
@@ -36,6 +38,9 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/link`, `diag|target|internal/transport`},
 	{`internal/sandbox`, `diag|profile|internal/transport`},
 	{`internal/sandbox/attack`, `diag|profile|internal/(transport|sandbox)`},
+	{`internal/overlay(/.*)?`, `diag|change|plan|internal/(durable|overlay/.*)`},
+	{`internal/(checkpoint|journal)`, `diag|change|plan|internal/(durable|safepath|journal)`},
+	{`internal/apply`, `diag|change|plan|internal/(durable|safepath|journal|checkpoint)`},
 	{`internal/config`, `diag|target|profile|internal/durable`},
 	{`internal/audit`, `diag|internal/(durable|redact)`},
 	// L2: what the product does.
@@ -163,5 +168,14 @@ func TestSelfContained(t *testing.T) {
 	}
 	if strings.Trim(string(out), "<nil>\n") != "" {
 		t.Errorf("go.mod has replace directives: %s", out)
+	}
+}
+
+// TestHelpIsDocumented: docs/cli.md and the man pages are the help texts.
+func TestHelpIsDocumented(t *testing.T) {
+	cmd := exec.Command("go", "run", "./internal/gendocs", "-check")
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
