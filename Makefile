@@ -7,12 +7,15 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 export CGO_ENABLED = 0
 BUILD   = $(GO) build -trimpath -ldflags="-s -w -X main.version=$(VERSION)"
 
-.PHONY: all build demo test check bench soak fuzz docs clean
+.PHONY: all build helpers demo test check bench soak fuzz docs clean
 
 all: build
 
-build: ## bin/bowline
+build: helpers ## bin/bowline
 	$(BUILD) -o bin/bowline ./cmd/bowline
+
+helpers: ## the programs for targets, packed for embedding
+	$(GO) run ./internal/helperbin/build
 
 demo: ## show the main job from end to end on a throwaway host
 	scripts/deps.sh demo

@@ -42,7 +42,7 @@ type Mask struct {
 }
 
 // inside is where the sandbox sees the path.
-func (m Mask) inside() string { return m.Target + strings.TrimPrefix(m.Source, m.Prefix) }
+func (m Mask) inside() string { return path.Clean(m.Target + strings.TrimPrefix(m.Source, m.Prefix)) }
 
 // Build turns spec into bubblewrap options, in order. It is pure: the same spec
 // gives the same steps. The command itself is not among them.

@@ -116,6 +116,7 @@ func TestMaskMapping(t *testing.T) {
 		{name: "asked for", binds: []string{"/opt"}, hide: []string{"/opt/secret", "/nowhere"}, want: []string{"/opt/secret from /opt/secret"}, not: []string{"/nowhere from /nowhere"}},
 		{name: "asked for, and bound", binds: []string{"/opt", "/opt/secret"}, hide: []string{"/opt/secret"}, want: []string{"/opt/secret from /opt/secret"}},
 		{name: "asked for with a star", binds: []string{"/srv/a:/data/a", "/srv/b:/data/b"}, hide: []string{"/data/*/key"}, want: []string{"/data/a/key from /srv/a/key", "/data/b/key from /srv/b/key"}},
+		{name: "the whole root, hidden again", binds: []string{"/:/data"}, hide: []string{"/data"}, want: []string{"/data from /"}},
 		{name: "same target twice", binds: []string{"/one:/etc", "/two:/etc"}, want: []string{"/etc/shadow from /two/shadow"}, not: []string{"/etc/shadow from /one/shadow"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -180,7 +180,7 @@ func TestBootLine(t *testing.T) {
 			t.Error("the line holds an exclamation mark that csh would act upon")
 		}
 		// Inside quotes, fish acts upon backslashes.
-		for i, part := range strings.Split(strings.ReplaceAll(strings.ReplaceAll(line, `\'`, ""), `\\`, ""), "'") {
+		for i, part := range strings.Split(strings.ReplaceAll(strings.ReplaceAll(line, `\\`, ""), `\'`, ""), "'") {
 			if i%2 == 1 && strings.Contains(part, `\`) {
 				t.Errorf("a backslash stands in quotes: %s", part)
 			}

@@ -49,7 +49,7 @@ func numbers(t *testing.T, goarch string) map[string]uint32 {
 // refused are the calls that fail whatever their arguments are.
 func refused() []string {
 	return []string{"io_uring_setup", "io_uring_enter", "io_uring_register", "add_key", "request_key", "keyctl", "bpf", "perf_event_open", "userfaultfd",
-		"kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "mount", "umount2", "pivot_root", "setns",
+		"kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "mount", "umount", "umount2", "pivot_root", "setns",
 		"open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "mount_setattr", "open_by_handle_at", "reboot", "clone3"}
 }
 

@@ -51,6 +51,7 @@ func (c *capped) truncated() bool { return c.total() > c.max }
 // Bounds on what is kept of the text around a command's output, in bytes.
 const (
 	maxNoise   = 16 << 10 // login banners and start-up files
+	maxMark    = 64       // two process numbers behind the first nonce
 	maxTrailer = 8 << 10  // bwrap's status report
 	maxHeld    = 8 << 10  // errors of bwrap itself
 )
@@ -94,21 +95,22 @@ func (s *stream) write(p []byte, mark func(string)) {
 
 // begin looks for the first nonce and returns what follows its line.
 func (s *stream) begin(p []byte, mark func(string)) []byte {
+	// What was there before holds no whole nonce, or one whose line goes on.
+	from := max(0, len(s.noise)-len(s.nonce)-maxMark)
 	s.noise = append(s.noise, p...)
-	i := bytes.Index(s.noise, []byte(s.nonce))
+	i := bytes.Index(s.noise[from:], []byte(s.nonce))
 	if i < 0 {
-		if over := len(s.noise) - maxNoise; over > 0 {
-			s.noise = s.noise[over:]
-		}
+		s.noise = s.noise[max(0, len(s.noise)-maxNoise):]
 		return nil
 	}
+	i += from
 	line, rest, ok := bytes.Cut(s.noise[i+len(s.nonce):], []byte("\n"))
 	if !ok {
 		return nil
 	}
 	s.begun = true
 	mark(strings.TrimSpace(string(line)))
-	s.noise = s.noise[:i]
+	s.noise = s.noise[max(0, i-maxNoise):i]
 	return rest
 }
 
@@ -143,7 +145,7 @@ func overlap(p []byte, nonce string) int {
 func (s *stream) pass(p []byte) {
 	if s.holding {
 		s.held = append(s.held, p...)
-		if len(s.held) <= maxHeld && ownWords(string(s.held)) {
+		if len(s.held) <= maxHeld && ownWords(s.held) {
 			return
 		}
 		p = s.held
@@ -160,10 +162,10 @@ func (s *stream) flush() {
 
 // ownWords reports whether text begins, or may begin, like a message of bwrap,
 // of sh running BOOT or of what BOOT runs.
-func ownWords(text string) bool {
+func ownWords(text []byte) bool {
 	for _, prefix := range []string{"bwrap: ", "bowline: ", "unshare: ", "mount: ", "sh: ", "/bin/sh: "} {
 		n := min(len(prefix), len(text))
-		if text[:n] == prefix[:n] {
+		if string(text[:n]) == prefix[:n] {
 			return true
 		}
 	}

@@ -35,7 +35,9 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/transport`, `nothing`},
 	{`internal/transport/ssh`, `diag|target|internal/transport`},
 	{`internal/transport/local`, `internal/transport`},
-	{`internal/link`, `diag|target|internal/transport`},
+	{`internal/helperbin`, `nothing`},
+	{`internal/helperbin/build`, `internal/helperbin`},
+	{`internal/link`, `diag|target|internal/(transport|frame|helperbin|sandbox)`},
 	{`internal/sandbox`, `diag|profile|internal/transport`},
 	{`internal/sandbox/attack`, `diag|profile|internal/(transport|sandbox)`},
 	{`internal/overlay(/.*)?`, `diag|change|plan|internal/(durable|overlay/.*)`},
@@ -46,6 +48,7 @@ var rules = []struct{ pkg, mayImport string }{
 	// L2: what the product does.
 	{`internal/executor`, `diag|target|profile|internal/(audit|link|sandbox|transport)`},
 	{`internal/inventory`, `diag|target|profile|internal/(audit|durable|link|sandbox|sandbox/attack|transport|transport/ssh)`},
+	{`internal/helper`, `diag|change|plan|profile|internal/(frame|sandbox|transport/local|overlay|apply)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
 	{`\.`, `diag|target|profile|internal/(wire|audit|executor|inventory|sandbox|config|transport/ssh)`},
@@ -54,6 +57,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/gendocs`, `internal/cli`},
 	{`internal/termshot`, `nothing`},
 	{`cmd/bowline`, `internal/cli`},
+	{`cmd/bowline-helper`, `internal/helper`},
 	{`test/.*`, `.*`},
 }
 
@@ -177,5 +181,45 @@ func TestHelpIsDocumented(t *testing.T) {
 	cmd.Dir = "../.."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// notInHelper is what the helper must not link, with the reason.
+var notInHelper = map[string]string{
+	`^net/http`:                     "no HTTP on other people's machines",
+	`^golang.org/x/crypto/ssh`:      "no SSH: the client has the keys",
+	`^database/sql`:                 "no database",
+	`^github.com/spf13/`:            "no command line",
+	`^html/template|^text/template`: "templates keep all methods alive",
+	`^crypto/tls`:                   "no TLS",
+	module + `/internal/(cli|config|audit|wire|transport/ssh|link|executor|inventory)`: "the helper decides nothing",
+}
+
+func TestHelperBudget(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", module+"/cmd/bowline-helper")
+	cmd.Env = append(os.Environ(), "GOOS=linux", "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dep := range strings.Lines(string(out)) {
+		for pattern, why := range notInHelper {
+			if regexp.MustCompile(pattern).MatchString(strings.TrimSpace(dep)) {
+				t.Errorf("the helper links %s: %s", strings.TrimSpace(dep), why)
+			}
+		}
+	}
+	bin := filepath.Join(t.TempDir(), "helper")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, module+"/cmd/bowline-helper")
+	build.Env = append(os.Environ(), "GOOS=linux", "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	info, err := os.Stat(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() > 4<<20 {
+		t.Errorf("the helper has %d bytes, more than 4 MiB", info.Size())
 	}
 }
