@@ -113,12 +113,15 @@ func (b *builder) audit(a fileAudit) {
 
 func (b *builder) target(name string, f fileTarget) target.Target {
 	key := []string{"targets", name}
+	if f.Helper != "" && f.Helper != "auto" && f.Helper != "never" {
+		b.fault(append(key, "helper"), "%q: use auto or never", f.Helper)
+	}
 	return target.Target{
 		Name: name, Kind: target.Kind(cmp.Or(f.Type, string(target.SSH))), Host: f.Host, User: f.User, Port: b.port(key, f.Port),
 		KeyFile:    b.ownPath(append(key, "key_file"), f.KeyFile),
 		KnownHosts: b.ownPath(append(key, "known_hosts"), f.KnownHosts),
 		Profile:    f.Profile, Become: f.Become, Jump: f.Jump, Labels: f.Labels,
-		Disabled: f.Enabled != nil && !*f.Enabled, Password: f.Password,
+		Disabled: f.Enabled != nil && !*f.Enabled, Password: f.Password, NoHelper: f.Helper == "never",
 	}
 }
 

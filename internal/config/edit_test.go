@@ -57,7 +57,7 @@ func TestEdits(t *testing.T) {
 		return func(e Editor) error { return e.SetDefault(t.Context(), name) }
 	}
 	rich := target.Target{Name: "a.b", Kind: target.SSH, Host: "h", User: "u", Port: 22, KeyFile: "~/k \"q\"\\\n\tü", Profile: "p", Become: "sudo",
-		Jump: "j", Labels: map[string]string{"env": "prod", "a.b": "c"}, Disabled: true, Password: true}
+		Jump: "j", Labels: map[string]string{"env": "prod", "a.b": "c"}, Disabled: true, Password: true, NoHelper: true}
 	for _, tt := range []struct {
 		name, before string
 		edit         func(Editor) error
@@ -69,7 +69,7 @@ func TestEdits(t *testing.T) {
 		{"add with CRLF", "profile = 'x'\r\n", add(web("a")), "profile = 'x'\r\n\r\n[targets.a]\r\ntype = \"ssh\"\r\nhost = \"h\"\r\n"},
 		{"add beside dotted keys", "targets.b.host = 'h'\n", add(web("a")), "targets.b.host = 'h'\n\n[targets.a]\ntype = \"ssh\"\nhost = \"h\"\n"},
 		{"add everything", "", add(rich), "[targets.\"a.b\"]\ntype = \"ssh\"\nhost = \"h\"\nuser = \"u\"\nport = 22\nkey_file = \"~/k \\\"q\\\"\\\\\\u000A\\u0009ü\"\n" +
-			"profile = \"p\"\nbecome = \"sudo\"\njump = \"j\"\nlabels = { \"a.b\" = \"c\", env = \"prod\" }\nenabled = false\npassword = true\n"},
+			"profile = \"p\"\nbecome = \"sudo\"\njump = \"j\"\nlabels = { \"a.b\" = \"c\", env = \"prod\" }\nenabled = false\npassword = true\nhelper = \"never\"\n"},
 
 		{"remove the only one", "[targets.a]\nhost = 'h' # c\n", rm("a"), ""},
 		{"remove between", "# top\n\n# about a\n[targets.a]\nhost = 'h'\n# inside\nuser = 'u'\n# about b\n[targets.b]\nhost = 'h'\n", rm("a"),

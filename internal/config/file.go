@@ -33,6 +33,7 @@ type fileTarget struct {
 	Labels     map[string]string `toml:"labels"`
 	Enabled    *bool             `toml:"enabled"`
 	Password   bool              `toml:"password"`
+	Helper     string            `toml:"helper"`
 }
 
 // fileExecutor is the older table of Shannot.

@@ -37,6 +37,7 @@ type Config struct {
 	Profile  func(name string) (profile.Profile, error) // by name or file
 	Default  string                                     // profile for targets that name none
 	Links    *link.Pool
+	Helpers  *link.Helpers // optional: without it everything is agentless
 	Recorder Recorder
 }
 
@@ -124,7 +125,11 @@ func (e *Executor) execute(ctx context.Context, req Request, t target.Target, p 
 		Spec:    sandbox.Spec{Profile: p, Argv: req.Argv, Env: req.Env, Cwd: req.Cwd},
 		Timeout: req.Timeout, Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr,
 	}
-	res.Result, err = sandbox.Exec(ctx, l, cmd)
+	if c := e.helper(l, t); c != nil {
+		res.Result, err = runHelper(ctx, c, cmd)
+	} else {
+		res.Result, err = sandbox.Exec(ctx, l, cmd)
+	}
 	if errors.Is(err, sandbox.ErrUnclean) || errors.Is(err, transport.ErrLost) {
 		l.Retire()
 	}

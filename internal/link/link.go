@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bowline-sh/bowline/internal/frame"
 	"github.com/bowline-sh/bowline/internal/transport"
 )
 
@@ -33,6 +34,9 @@ type Link struct {
 	retired bool
 	live    int           // processes that were started and not yet closed
 	freed   chan struct{} // closed when one of them is
+	used    bool          // a command has run
+	looking bool          // a helper is being looked for, or there is none
+	helper  *frame.Client // running at the far end, or nil
 }
 
 func newLink(conn transport.Conn) *Link {
@@ -147,6 +151,51 @@ func (l *Link) start(ctx context.Context, line string) (transport.Process, error
 		}
 		wait = min(2*wait, maxWait)
 	}
+}
+
+// Helper returns the client of a helper that runs at the far end, or nil. The
+// second call on a link begins to look for one that is placed there already: who
+// runs one command need not wait for it, and who runs many soon has it.
+func (l *Link) Helper(find func(context.Context, transport.Conn) (*frame.Client, error)) *frame.Client {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.helper != nil {
+		select {
+		case <-l.helper.Done():
+			l.helper = nil
+		default:
+			return l.helper
+		}
+	}
+	if !l.used {
+		l.used = true
+		return nil
+	}
+	if !l.looking {
+		l.looking = true
+		go l.findHelper(find)
+	}
+	return nil
+}
+
+// findHelper starts the helper in a slot of its own, which it keeps. It ends
+// when the connection does at the latest.
+func (l *Link) findHelper(find func(context.Context, transport.Conn) (*frame.Client, error)) {
+	select {
+	case <-l.free:
+	case <-l.conn.Done():
+		return
+	}
+	c, err := find(context.Background(), l.conn)
+	if err != nil {
+		l.free <- struct{}{} // commands go on without
+		return
+	}
+	l.mu.Lock()
+	l.helper = c
+	l.mu.Unlock()
+	<-c.Done()
+	l.free <- struct{}{}
 }
 
 // StartUrgent starts line in the session kept free for it, past the queue.

@@ -15,6 +15,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/config"
 	"github.com/bowline-sh/bowline/internal/executor"
+	"github.com/bowline-sh/bowline/internal/helperbin"
 	"github.com/bowline-sh/bowline/internal/inventory"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/redact"
@@ -139,6 +140,7 @@ func (p *Parts) connect(o Options, home string) {
 	editor := config.Editor{File: p.Paths.Config, Home: home}
 	p.Executor = executor.New(executor.Config{
 		Target: p.Resolve, Default: p.cfg.Profile, Links: p.links, Recorder: p.log,
+		Helpers: &link.Helpers{Binaries: new(helperbin.Set)},
 		Profile: func(name string) (profile.Profile, error) {
 			named, err := p.Profiles.Get(name)
 			return named.Profile, err

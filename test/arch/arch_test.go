@@ -45,8 +45,8 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/apply`, `diag|change|plan|internal/(durable|safepath|journal|checkpoint)`},
 	{`internal/config`, `diag|target|profile|internal/durable`},
 	{`internal/audit`, `diag|internal/(durable|redact)`},
-	// L2: what the product does.
-	{`internal/executor`, `diag|target|profile|internal/(audit|link|sandbox|transport)`},
+	// L2: what the product does; helper is its far side.
+	{`internal/executor`, `diag|target|profile|internal/(audit|frame|helper|link|sandbox|transport)`},
 	{`internal/inventory`, `diag|target|profile|internal/(audit|durable|link|sandbox|sandbox/attack|transport|transport/ssh)`},
 	{`internal/helper`, `diag|change|plan|profile|internal/(frame|sandbox|transport/local|overlay|apply)`},
 	// L3 and L4: the only package that knows them all, and the only door.

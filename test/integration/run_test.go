@@ -18,7 +18,10 @@ import (
 
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/helperbin"
+	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/testkit"
+	"github.com/bowline-sh/bowline/internal/transport/ssh"
 	"github.com/bowline-sh/bowline/target"
 )
 
@@ -280,5 +283,69 @@ func TestLostLink(t *testing.T) {
 	gone(t, mark)
 	if res := run(t, c, bowline.RunRequest{Target: "t0", Argv: []string{"true"}}); res.ExitCode != 0 {
 		t.Errorf("the next command: %+v", res)
+	}
+}
+
+// TestHelperChangesNothing: with a helper at the far end every answer is the same,
+// and commands do not start login shells any more.
+func TestHelperChangesNothing(t *testing.T) {
+	s := testkit.SSHD(t, testkit.ConfigLines("SetEnv HOME="+testkit.Dir(t)))
+	c := open(t, s)
+	placeHelper(t, s)
+	run(t, c, bowline.RunRequest{Target: "t0", Argv: []string{"true"}})
+	logins := func() int { return strings.Count(s.Log(), "Starting session") }
+	// The helper is looked for beside the commands; when it is there, no
+	// further session is started.
+	for deadline, last := time.Now().Add(20*time.Second), -1; logins() != last; {
+		last = logins()
+		run(t, c, bowline.RunRequest{Target: "t0", Argv: []string{"true"}})
+		if time.Now().After(deadline) {
+			t.Fatal("the helper is not used")
+		}
+	}
+	before := logins()
+	res := run(t, c, sh("t0", "printf 'a\\377'; echo err >&2; kill -9 $$"))
+	if string(res.Stdout) != "a\xff" || string(res.Stderr) != "err\n" || res.ExitCode != 137 || res.Signal != "KILL" {
+		t.Errorf("%+v", res)
+	}
+	if res := run(t, c, sh("t0", "head -c 20971520 /dev/zero")); !res.Truncated || len(res.Stdout) != 10<<20 || res.StdoutBytes != 20<<20 {
+		t.Errorf("truncated %v, %d kept of %d", res.Truncated, len(res.Stdout), res.StdoutBytes)
+	}
+	res = run(t, c, bowline.RunRequest{Target: "t0", Argv: []string{"cat"}, Stdin: strings.NewReader("in\n")})
+	if string(res.Stdout) != "in\n" {
+		t.Errorf("%+v", res)
+	}
+	mark := fmt.Sprintf("7.%d", time.Now().UnixNano())
+	if res := run(t, c, bowline.RunRequest{Target: "t0", Argv: []string{"sleep", mark}, Timeout: time.Second}); !res.TimedOut || res.ExitCode != 124 {
+		t.Errorf("%+v", res)
+	}
+	gone(t, mark)
+	if _, err := c.Run(t.Context(), bowline.RunRequest{Target: "t0", Profile: "script", Argv: []string{"no-such-program"}}); diag.KindOf(err) != diag.NotFound {
+		t.Errorf("not found: %v", err)
+	}
+	go func() {
+		seen(t, mark)
+		s.SignalSessions(t, 9)
+	}()
+	if _, err := c.Run(t.Context(), bowline.RunRequest{Target: "t0", Argv: []string{"sleep", mark}}); diag.KindOf(err) != diag.Lost {
+		t.Errorf("lost link: %v", err)
+	}
+	gone(t, mark)
+	if after := logins(); after != before {
+		t.Errorf("%d sessions were started beside the helper's", after-before)
+	}
+}
+
+// placeHelper puts the helper where plans would have put it.
+func placeHelper(t *testing.T, s *testkit.Server) {
+	t.Helper()
+	conn, err := ssh.Dial(t.Context(), target.Target{Name: "p", Kind: target.SSH, Host: s.Host, Port: s.Port, User: s.User, KeyFile: s.ClientKeyFile},
+		ssh.Config{KnownHosts: []string{s.KnownHostsFile(t)}, SSHConfig: "none", AgentSocket: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := (link.Helpers{Binaries: new(helperbin.Set)}).Start(t.Context(), conn, true); err != nil {
+		t.Fatal(err)
 	}
 }
