@@ -16,7 +16,18 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"bowline": func() { os.Exit(cli.Main("v0.0.0-test")) }})
+	testscript.Main(mainWithBin{m}, map[string]func(){"bowline": func() { os.Exit(cli.Main("v0.0.0-test")) }})
+}
+
+// mainWithBin tells tests where testscript has put the program: first in PATH.
+type mainWithBin struct{ m *testing.M }
+
+func (w mainWithBin) Run() int {
+	dir, _, _ := strings.Cut(os.Getenv("PATH"), string(os.PathListSeparator))
+	if err := os.Setenv("BOWLINE_BIN_DIR", dir); err != nil {
+		panic(err)
+	}
+	return w.m.Run()
 }
 
 // TestScripts runs testdata/script/*.txtar. They need bwrap and sshd. Besides

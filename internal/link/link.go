@@ -33,6 +33,7 @@ type Link struct {
 	holders int
 	retired bool
 	live    int           // processes that were started and not yet closed
+	starts  int           // processes that were ever started
 	freed   chan struct{} // closed when one of them is
 	used    bool          // a command has run
 	looking bool          // a helper is being looked for, or there is none
@@ -125,17 +126,18 @@ func (l *Link) Start(ctx context.Context, line string) (transport.Process, error
 
 func (l *Link) start(ctx context.Context, line string) (transport.Process, error) {
 	wait := minWait
-	var alone time.Duration
+	var alone time.Duration // since the link last did anything
+	var seen int
 	for {
 		freed := l.nextFreed()
 		proc, err := l.conn.Start(ctx, line)
 		if !errors.Is(err, transport.ErrBusy) {
 			return proc, err
 		}
-		if l.addLive(0) == 0 {
-			if alone += wait; alone > refusedFor {
-				return nil, fmt.Errorf("the target refuses every session: %w", err)
-			}
+		if live, starts := l.activity(); live > 0 || starts != seen {
+			alone, seen = 0, starts
+		} else if alone += wait; alone > refusedFor {
+			return nil, fmt.Errorf("the target refuses every session: %w", err)
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -203,15 +205,24 @@ func (l *Link) StartUrgent(ctx context.Context, line string) (transport.Process,
 	return l.conn.Start(ctx, line)
 }
 
-func (l *Link) addLive(n int) int {
+// addLive counts a process that was started (1) or closed (-1).
+func (l *Link) addLive(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.live += n
-	if n < 0 {
-		close(l.freed)
-		l.freed = make(chan struct{})
+	if n > 0 {
+		l.starts++
+		return
 	}
-	return l.live
+	close(l.freed)
+	l.freed = make(chan struct{})
+}
+
+// activity tells how many processes there are now, and were ever started.
+func (l *Link) activity() (live, starts int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.live, l.starts
 }
 
 func (l *Link) nextFreed() <-chan struct{} {

@@ -18,8 +18,11 @@ import (
 	"time"
 
 	"github.com/bowline-sh/bowline"
+	"github.com/bowline-sh/bowline/internal/helperbin"
+	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/sandbox"
 	"github.com/bowline-sh/bowline/internal/testkit"
+	"github.com/bowline-sh/bowline/internal/transport/ssh"
 	"github.com/bowline-sh/bowline/profile"
 	"github.com/bowline-sh/bowline/target"
 )
@@ -35,11 +38,12 @@ type world struct {
 
 var argv = []string{"true"}
 
-func newWorld(b *testing.B) *world {
+// newWorld starts the sshd. The account's home is empty, so that its start-up
+// files cost neither side anything.
+func newWorld(b *testing.B, options ...testkit.SSHDOption) *world {
 	b.Helper()
 	dir := b.TempDir()
-	// The account's start-up files are what they are; HOME decides for both.
-	s := testkit.SSHD(b)
+	s := testkit.SSHD(b, append(options, testkit.ConfigLines("SetEnv HOME="+testkit.Dir(b)))...)
 	w := &world{server: s}
 	cfg := bowline.Config{ConfigDir: filepath.Join(dir, "config", "bowline"), StateDir: filepath.Join(dir, "state", "bowline"), RuntimeDir: filepath.Join(dir, "run")}
 	w.env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_STATE_HOME="+filepath.Join(dir, "state"), "SSH_AUTH_SOCK=")
@@ -163,6 +167,38 @@ func BenchmarkWarmAPI(b *testing.B) {
 	w := newWorld(b)
 	options := w.master(b)
 	compare(b, func() { w.ours(b) }, func() { w.peer(b, options...) })
+}
+
+// BenchmarkWarmHelper: the same with a helper at the far end.
+func BenchmarkWarmHelper(b *testing.B) {
+	w := newWorld(b)
+	w.placeHelper(b)
+	options := w.master(b)
+	compare(b, func() { w.ours(b) }, func() { w.peer(b, options...) })
+}
+
+// placeHelper puts the helper where plans put it, and runs commands until it is
+// in use: sshd starts no further session then.
+func (w *world) placeHelper(b *testing.B) {
+	s := w.server
+	conn, err := ssh.Dial(b.Context(), target.Target{Name: "p", Kind: target.SSH, Host: s.Host, Port: s.Port, User: s.User, KeyFile: s.ClientKeyFile},
+		ssh.Config{KnownHosts: []string{s.KnownHostsFile(b)}, SSHConfig: "none", AgentSocket: "none"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := (link.Helpers{Binaries: new(helperbin.Set)}).Start(b.Context(), conn, true); err != nil {
+		b.Fatal(err)
+	}
+	w.ours(b)
+	for last := -1; ; {
+		n := strings.Count(s.Log(), "Starting session")
+		if n == last {
+			return
+		}
+		last = n
+		w.ours(b)
+	}
 }
 
 // BenchmarkWarmCLI: the same from the command line, which connects anew each time.

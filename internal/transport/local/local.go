@@ -69,7 +69,7 @@ func (c *conn) Start(ctx context.Context, line string) (transport.Process, error
 	cmd.Env = []string{"PATH=" + searchPath(), "HOME=" + os.Getenv("HOME"), "SHELL=/bin/sh"}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	p := &process{cmd: cmd, conn: c, ended: make(chan struct{})}
+	p := &process{cmd: cmd, conn: c, ended: make(chan struct{}), gone: make(chan struct{})}
 	if err := p.open(); err != nil {
 		return nil, fmt.Errorf("open pipes: %w", err)
 	}
@@ -111,8 +111,9 @@ type process struct {
 	ended chan struct{} // closed when the program was reaped
 	exit  transport.Exit
 
-	mu      sync.Mutex // guards dropped
-	dropped error
+	once    sync.Once
+	dropped error         // why it was given up; set before gone is closed
+	gone    chan struct{} // closed when our ends are
 }
 
 func (p *process) open() error {
@@ -187,9 +188,19 @@ func signalName(s syscall.Signal) string {
 	return fmt.Sprintf("%d", int(s))
 }
 
-func (p *process) Stdin() io.WriteCloser { return p.stdin }
+func (p *process) Stdin() io.WriteCloser { return input{p.stdin} }
 func (p *process) Stdout() io.Reader     { return eof{p.stdout} }
 func (p *process) Stderr() io.Reader     { return eof{p.stderr} }
+
+// input is a standard input that may be closed twice.
+type input struct{ *os.File }
+
+func (i input) Close() error {
+	if err := i.File.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}
 
 // eof turns "file already closed" into the end of the stream: Wait says why.
 type eof struct{ f *os.File }
@@ -203,31 +214,32 @@ func (e eof) Read(b []byte) (int, error) {
 }
 
 func (p *process) Wait() (transport.Exit, error) {
-	p.mu.Lock()
-	dropped := p.dropped
-	p.mu.Unlock()
-	if dropped != nil {
-		return transport.Exit{}, dropped
-	}
 	select {
 	case <-p.ended:
 		return p.exit, nil
-	case <-p.conn.done:
-		return transport.Exit{}, transport.ErrLost
+	case <-p.gone:
+	}
+	select {
+	case <-p.ended: // known, if both were ready
+		return p.exit, nil
+	default:
+		return transport.Exit{}, p.dropped
 	}
 }
 
+// errClosed is what Wait returns for a process that was given up.
+var errClosed = errors.New("process was closed before it ended")
+
 // Close closes our ends of the streams; a program that writes on gets SIGPIPE.
 func (p *process) Close() error {
-	p.drop(nil)
+	p.drop(errClosed)
 	return nil
 }
 
 func (p *process) drop(why error) {
-	p.mu.Lock()
-	if p.dropped == nil {
+	p.once.Do(func() {
 		p.dropped = why
-	}
-	p.mu.Unlock()
-	p.closeAll()
+		close(p.gone)
+		p.closeAll()
+	})
 }
