@@ -19,6 +19,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/inventory"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/redact"
+	"github.com/bowline-sh/bowline/internal/sandbox/attack"
 	"github.com/bowline-sh/bowline/internal/transport"
 	"github.com/bowline-sh/bowline/internal/transport/local"
 	"github.com/bowline-sh/bowline/internal/transport/ssh"
@@ -149,7 +150,7 @@ func (p *Parts) connect(o Options, home string) {
 	p.Inventory = inventory.New(inventory.Config{
 		Find: p.find, Editor: reloading{editor, p, home}, Scan: dialer.Scan, KnownHosts: p.Paths.KnownHosts, Recorder: p.log,
 	})
-	p.Tester = inventory.Tester{Links: p.links, Recorder: p.log}
+	p.Tester = inventory.Tester{Links: p.links, Recorder: p.log, Attacks: attacks}
 }
 
 func (p *Parts) config() config.Config {
@@ -232,4 +233,18 @@ func (r reloading) reload(err error) error {
 	r.parts.cfg = cfg
 	r.parts.mu.Unlock()
 	return nil
+}
+
+// attacks runs the attack suite and says what to do where something did not hold.
+func attacks(ctx context.Context, conn transport.Conn, prof profile.Profile) ([]inventory.Check, error) {
+	findings, err := attack.Run(ctx, conn, prof)
+	checks := make([]inventory.Check, len(findings))
+	for i, f := range findings {
+		checks[i] = inventory.Check{Name: f.Name, OK: f.Held, Detail: f.Detail}
+		if !f.Held {
+			checks[i].Kind = diag.Failure
+			checks[i].Hint = "run nothing untrusted on this target; see 'bowline profile explain " + prof.Name + "', and report it with 'bowline doctor --attack --json'"
+		}
+	}
+	return checks, err
 }
