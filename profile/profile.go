@@ -266,6 +266,7 @@ var loosening = map[string]string{
 	"--proc": "mounts a writable /proc", "--remount-rw": "makes mounts writable",
 	"--overlay": "makes a host path writable", "--ro-bind": "may uncover a hidden path",
 	"--ro-bind-try": "may uncover a hidden path",
+	"--setenv":      "shows the value in the process list of the target; use environment instead",
 }
 
 // Warnings says what in a valid profile weakens the confinement.
@@ -295,7 +296,7 @@ func (p Profile) Warnings() []string {
 		w = append(w, "user_namespace_isolation = false: for root, the kernel sees the real root")
 	}
 	if p.HostProc {
-		w = append(w, "host_proc = true: names and arguments of all host processes are visible")
+		w = append(w, "host_proc = true: names, arguments, mounts and open sockets of all host processes are visible")
 	}
 	for _, a := range p.AdditionalArgs {
 		if why, ok := loosening[a]; ok {

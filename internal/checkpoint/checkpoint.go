@@ -39,6 +39,8 @@ type Entry struct {
 	// Handle leads back to an inode with several links even when all of them that
 	// the plan knows are gone.
 	Handle string `json:"handle,omitempty"`
+	// Err says why it could not be looked at: a parent became a symbolic link.
+	Err error `json:"-"`
 }
 
 // Manifest lists everything a plan touches, in the order of change.ComparePaths.
@@ -79,6 +81,9 @@ func Look(ctx context.Context, root *safepath.Root, wants []Want) ([]Entry, erro
 			return nil, err
 		}
 		info, err := root.Stat(e.Path, !e.Parent)
+		if errors.Is(err, safepath.ErrSymlink) {
+			e.Err, err = err, nil
+		}
 		if err != nil {
 			return nil, err
 		}

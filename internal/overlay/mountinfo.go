@@ -100,7 +100,6 @@ func visible(all []mount) []mount {
 			out = append(out, m)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b mount) int { return strings.Count(a.point, "/") - strings.Count(b.point, "/") })
 	slices.SortStableFunc(out, func(a, b mount) int { return len(a.point) - len(b.point) })
 	return out
 }

@@ -195,20 +195,25 @@ func laid(s Step) string {
 
 func TestParentsComeFirst(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var seen []string
-		for _, s := range Build(Spec{Profile: drawProfile(t), Argv: []string{"x"}}) {
-			at := laid(s)
-			if at == "" {
-				continue
-			}
-			for _, before := range seen {
-				if before != at && within(before, at) {
-					t.Fatalf("%s is laid after %s and covers it", at, before)
-				}
-			}
-			seen = append(seen, at)
-		}
+		parents(t, Build(Spec{Profile: drawProfile(t), Argv: []string{"x"}}))
 	})
+}
+
+// parents fails the test if a mount is laid after one that lies below it.
+func parents(t interface{ Fatalf(string, ...any) }, steps []Step) {
+	var seen []string
+	for _, s := range steps {
+		at := laid(s)
+		if at == "" {
+			continue
+		}
+		for _, before := range seen {
+			if before != at && within(before, at) {
+				t.Fatalf("%s is laid after %s and covers it", at, before)
+			}
+		}
+		seen = append(seen, at)
+	}
 }
 
 // view is a model of what the steps show: it looks up which path of the target
@@ -306,6 +311,49 @@ func TestConfinementIsNoStream(t *testing.T) {
 		}
 		if strings.Contains(options, "--setenv") || strings.Count(options, "--args 3") != 1 || strings.Index(options, "--args 3") < strings.Index(options, "--clearenv") {
 			t.Fatalf("options: %s", options)
+		}
+	})
+}
+
+// FuzzBuild turns whatever parses as a profile into options and holds them to
+// the invariants.
+func FuzzBuild(f *testing.F) {
+	for _, name := range profile.BuiltinNames() {
+		data, err := profile.BuiltinSource(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, false, "x")
+	}
+	f.Add([]byte(`{"name":"x","binds":[{"source":"/it's","target":"/"},{"source":"/","target":"/*"}],"hide":["/*/a"],"environment":{"A":"a\nb"}}`), true, "a\nb'")
+	f.Fuzz(func(t *testing.T, data []byte, asJSON bool, arg string) {
+		src := profile.Source{Name: "x", Format: profile.TOML, Data: data, Dir: "/d"}
+		if asJSON {
+			src.Format = profile.JSON
+		}
+		p, err := profile.Parse(src)
+		if err != nil {
+			return
+		}
+		spec := Spec{Profile: p, Argv: []string{"echo", arg}}
+		parents(t, Build(spec))
+		head, err := header("NONCE", "MARK", spec)
+		if strings.Contains(arg, "\x00") {
+			if err == nil {
+				t.Error("NUL is accepted")
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(head, "\n"); n != 6 {
+			t.Errorf("the header has %d lines:\n%s", n, head)
+		}
+		for _, must := range []string{"--die-with-parent", "--new-session", "--unshare-pid", "--cap-drop ALL", "/proc/sys /proc/sys", "--seccomp 7"} {
+			if !strings.Contains(head, must) && (must != "/proc/sys /proc/sys" || !p.HostProc) {
+				t.Errorf("no %s in:\n%s", must, head)
+			}
 		}
 	})
 }

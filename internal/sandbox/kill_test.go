@@ -33,7 +33,7 @@ func stubborn() map[string]string {
 		"sleeps":              "exec sleep %s",
 		"ignores signals":     "trap '' TERM INT HUP QUIT PIPE; sleep %[1]s & sleep %[1]s; sleep %[1]s",
 		"detaches":            "setsid sleep %[1]s & (setsid setsid sleep %[1]s &); sleep %[1]s",
-		"forks without end":   "sleep %s & f() { f | f & }; f; wait; sleep 5000",
+		"forks without end":   "sleep %s & (f() { f | f & }; f) 2>/dev/null; while :; do :; done",
 		"floods":              "sleep %s & exec yes",
 		"floods stderr":       "sleep %s & exec yes >&2",
 		"closes its streams":  "exec >&- 2>&- <&-; sleep %s",

@@ -35,6 +35,8 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/transport`, `nothing`},
 	{`internal/transport/ssh`, `diag|target|internal/transport`},
 	{`internal/transport/local`, `internal/transport`},
+	{`internal/store`, `plan`},
+	{`internal/store/sqlite`, `plan|internal/store`},
 	{`internal/helperbin`, `nothing`},
 	{`internal/helperbin/build`, `internal/helperbin`},
 	{`internal/link`, `diag|target|internal/(transport|frame|helperbin|sandbox)`},

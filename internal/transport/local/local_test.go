@@ -6,7 +6,10 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,7 +23,28 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConnKeepsTransportContract(t *testing.T) {
+	t.Cleanup(func() { killChildren(t) }) // the suite gives up programs that run on
 	transporttest.Run(t, func(*testing.T) transport.Conn { return Dial() })
+}
+
+// killChildren kills what this process has started and not reaped.
+func killChildren(t *testing.T) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			continue // it has ended
+		}
+		fields := strings.Fields(string(data[strings.LastIndex(string(data), ")")+1:]))
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		if err == nil && len(fields) > 1 && fields[1] == strconv.Itoa(os.Getpid()) {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended meanwhile
+		}
+	}
 }
 
 func output(t *testing.T, line string) string {

@@ -1,0 +1,199 @@
+//go:build linux
+
+package overlay
+
+import (
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bowline-sh/bowline/change"
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/plan"
+)
+
+// stage is the process that lays the view and captures.
+type stage struct {
+	order
+	peer   *peer
+	view   *view
+	layers []*layer
+	notes
+
+	mu       sync.Mutex // guards what follows; held while a command is recorded
+	capture  *capture
+	deferred int
+	failed   error // of a capture between two commands: the plan would be wrong
+}
+
+// notes collects what is said along with the plan.
+type notes struct {
+	warnings, labels []string
+}
+
+func (n *notes) warn(format string, args ...any) { n.warnings = append(n.warnings, fmt.Sprintf(format, args...)) }
+func (n *notes) label(text string)               { n.labels = append(n.labels, text) }
+
+func stageMain() int {
+	syscall.CloseOnExec(3)
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return 1
+	}
+	s := &stage{peer: newPeer(os.NewFile(3, "caller"))}
+	if err := s.peer.dec.Decode(&s.order); err != nil {
+		return 1
+	}
+	var out outcome
+	if err := s.run(&out); err != nil {
+		out.fail(err)
+	}
+	out.Warnings, out.Labels = s.warnings, s.labels
+	if err := s.peer.tell(message{Outcome: &out}); err != nil {
+		return 1
+	}
+	return 0
+}
+
+func (s *stage) run(out *outcome) error {
+	umask := unix.Umask(0)
+	began := time.Now()
+	if err := s.lay(); err != nil {
+		if diag.KindOf(err) == diag.Failure {
+			err = diag.New(diag.Sandbox, "lay the view", "", "%w", err)
+		}
+		return err
+	}
+	out.Stats.Mounts, out.Stats.Lay = len(s.layers), time.Since(began)
+	server, err := s.listen()
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	ran := time.Now()
+	s.capture = newCapture(s, ran)
+	end, timedOut, err := s.script(umask)
+	out.Stats.Run = time.Since(ran)
+	if err != nil {
+		return err
+	}
+	if end.Kind != "" {
+		return diag.New(end.Kind, "start the script", "", "%s", end.Err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	captured := time.Now()
+	if s.failed == nil {
+		s.failed = s.stretchLocked()
+	}
+	out.Stats.Capture = time.Since(captured)
+	out.Stats.Upper, out.Stats.Captured, out.Stats.Deferred = s.capture.seen, s.capture.sentBytes, s.deferred
+	out.Exit, out.Signal, out.TimedOut = verdict(end.Status)
+	out.TimedOut = timedOut
+	return s.failed
+}
+
+func verdict(st syscall.WaitStatus) (code int, signal string, _ bool) {
+	if st.Signaled() {
+		return 128 + int(st.Signal()), unix.SignalName(st.Signal()), false
+	}
+	return st.ExitStatus(), "", false
+}
+
+// script runs the script to its end. When it returns nothing of it is left: the
+// kernel reaps the first process of a pid namespace last.
+func (s *stage) script(umask int) (end ending, timedOut bool, err error) {
+	cfg := script{
+		Root: s.view.root, Argv: s.Argv, Dir: s.Dir, Env: s.Env, Umask: umask, User: s.Mode == plan.User,
+		PidMax: s.pidLimit(),
+	}
+	pid, report, err := start(initName, "/proc/self/exe", unix.CLONE_NEWNS|unix.CLONE_NEWPID, cfg)
+	if err != nil {
+		return end, false, err
+	}
+	defer report.Close()
+	var late atomic.Bool
+	if s.Timeout > 0 {
+		timer := time.AfterFunc(s.Timeout, func() {
+			late.Store(true)
+			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
+		})
+		defer timer.Stop()
+	}
+	err = gob.NewDecoder(report).Decode(&end)
+	for {
+		_, werr := syscall.Wait4(pid, nil, 0, nil)
+		if werr != syscall.EINTR {
+			break
+		}
+	}
+	switch {
+	case err == nil:
+		return end, false, nil
+	case late.Load():
+		return ending{Status: syscall.WaitStatus(unix.SIGKILL)}, true, nil
+	}
+	return end, false, fmt.Errorf("the script's init ended early: %w", err)
+}
+
+// pidMax bounds a fork bomb, and is above what parallel builds use.
+const pidMax = 8192
+
+// pidLimit returns a limit where the kernel keeps it per pid namespace, which it
+// does from 6.14 (kernel/pid_namespace.c); before, it would be the host's.
+func (s *stage) pidLimit() int {
+	var u unix.Utsname
+	var major, minor int
+	if err := unix.Uname(&u); err == nil {
+		_, _ = fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	}
+	if s.Mode == plan.Root && (major > 6 || major == 6 && minor >= 14) {
+		return pidMax
+	}
+	s.label("the number of processes is not limited")
+	return 0
+}
+
+// stretchLocked captures what changed since the last stretch and tells the caller.
+func (s *stage) stretchLocked() error {
+	changes, err := s.capture.stretch()
+	if err != nil {
+		return err
+	}
+	for i := range changes {
+		if err := s.peer.tell(message{Op: &plan.Operation{Change: &changes[i]}}); err != nil {
+			return fmt.Errorf("tell the caller: %w", err)
+		}
+	}
+	return nil
+}
+
+// owner asks the caller for the owner of a path that this user namespace cannot
+// name.
+func (s *stage) owner(path string, st *change.State) error {
+	r, err := s.peer.ask(message{Owner: path})
+	if err != nil {
+		return err
+	}
+	st.UID, st.GID = r.UID, r.GID
+	return nil
+}
+
+func (s *stage) listen() (net.Listener, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.view.meet + "/defer", Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen for deferred commands: %w", err)
+	}
+	if err := os.Chmod(s.view.meet+"/defer", 0o666); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	go s.accept(l)
+	return l, nil
+}
