@@ -69,6 +69,7 @@ type FilePaths struct {
 	KnownHosts string // host keys pinned by Bowline
 	Audit      string // directory of the audit log
 	AuditHead  string // repeats the last hash of the log, apart from it
+	Store      string // sessions
 }
 
 // Paths says where a Client opened with cfg looks for its files. It reads none,

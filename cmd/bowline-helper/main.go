@@ -13,6 +13,9 @@ import (
 )
 
 func main() {
+	if handled, code := helper.Main(os.Args); handled {
+		os.Exit(code)
+	}
 	if len(os.Args) > 1 && os.Args[1] == "version" {
 		fmt.Println(helper.Version())
 		return

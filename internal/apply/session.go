@@ -12,12 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bowline-sh/bowline/change"
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/durable"
 	"github.com/bowline-sh/bowline/internal/journal"
@@ -180,7 +182,7 @@ func Open(dir, root string) (_ *Session, err error) {
 // private refuses a session directory that somebody else could write to.
 func (s *Session) private() error {
 	for _, name := range []string{"", LayerDir, checkpointDir, outputsDir} {
-		info, err := s.base.Stat(pathOf(s.name, name), false)
+		info, err := s.base.Stat(change.Path(path.Join("/", s.name, name)), false)
 		if err != nil {
 			return err
 		}
@@ -420,7 +422,8 @@ func (s *Session) consume(a string, now time.Time, resumed bool) error {
 	if by != "" {
 		return nil
 	}
-	if _, err := f.WriteString(usedLine(a, s.name) + "\n"); err != nil {
+	// A crash may have torn the last line; the newline before keeps this one whole.
+	if _, err := f.WriteString("\n" + usedLine(a, s.name) + "\n"); err != nil {
 		return fmt.Errorf("note approval as used: %w", err)
 	}
 	if err := f.Sync(); err != nil {
@@ -453,8 +456,6 @@ func (s *Session) openJournal(m *model) (*journal.Journal, *os.File, error) {
 	}
 	return j, f, nil
 }
-
-// Read-only questions about a session, for whoever shows it.
 
 // Status returns where the session stands.
 func (s *Session) Status() plan.Status { return s.rec.Status }

@@ -93,7 +93,8 @@ func NewRoot(env *Env) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("work", newRunCommand(env))
+	add("work", newRunCommand(env), newPlanCommand(env), newSessionCommand(env), newDiffCommand(env), newApproveCommand(env),
+		newRejectCommand(env), newApplyCommand(env), newRollbackCommand(env))
 	add("setup", newInitCommand(env), newTargetCommand(env), newProfileCommand(env), newConfigCommand(env), newDoctorCommand(env))
 	add("record", newAuditCommand(env))
 	root.AddCommand(newVersionCommand(env), newCompletionCommand(env))

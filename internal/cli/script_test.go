@@ -1,6 +1,8 @@
 package cli_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,6 +37,10 @@ func (w mainWithBin) Run() int {
 //
 //	sshd NAME          starts a real sshd; sets $NAME (its address as
 //	                   user@host:port), $NAME_KEY and $NAME_FP
+//	                   with "home", its account has an empty home of its own
+//	tree VAR           makes a directory outside the volatile paths, with a file
+//	                   "old" in it, and sets VAR
+//	newest VAR         sets VAR to the id of the newest session
 //	wrongpin NAME      pins another key for that server in our known_hosts
 //	code N CMD ARG...  runs a program that must end with exit code N
 func TestScripts(t *testing.T) {
@@ -51,7 +57,10 @@ func TestScripts(t *testing.T) {
 			env.Values["t"] = env.T()
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"sshd": startServer, "wrongpin": wrongPin, "code": exitCode},
+		Condition: isRoot,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"sshd": startServer, "wrongpin": wrongPin, "code": exitCode, "tree": makeTree, "newest": newest,
+		},
 	})
 }
 
@@ -65,7 +74,11 @@ func testOf(ts *testscript.TestScript) testing.TB {
 
 func startServer(ts *testscript.TestScript, _ bool, args []string) {
 	t := testOf(ts)
-	s := testkit.SSHD(t)
+	var options []testkit.SSHDOption
+	if len(args) > 1 && args[1] == "home" {
+		options = append(options, testkit.ConfigLines("SetEnv HOME="+testkit.Dir(t)))
+	}
+	s := testkit.SSHD(t, options...)
 	name := args[0]
 	ts.Setenv(name, s.User+"@"+s.Addr)
 	ts.Setenv(name+"_KEY", s.ClientKeyFile)
@@ -97,4 +110,38 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	if fmt.Sprint(got) != args[0] {
 		ts.Fatalf("%s ended with %d, want %s", strings.Join(args[1:], " "), got, args[0])
 	}
+}
+
+// isRoot is the condition [root]. In CI nothing may be left out for want of it.
+func isRoot(cond string) (bool, error) {
+	switch {
+	case cond != "root":
+		return false, fmt.Errorf("unknown condition %q", cond)
+	case os.Geteuid() != 0 && os.Getenv("CI") != "":
+		return false, errors.New("this script needs root, and in CI it must not be left out")
+	}
+	return os.Geteuid() == 0, nil
+}
+
+func makeTree(ts *testscript.TestScript, _ bool, args []string) {
+	t := testOf(ts)
+	dir, err := os.MkdirTemp("/srv", "bowline-test-")
+	ts.Check(err)
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	ts.Check(os.WriteFile(filepath.Join(dir, "old"), []byte("old\n"), 0o644))
+	ts.Setenv(args[0], dir)
+}
+
+func newest(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(ts.Exec("bowline", "session", "list", "--limit", "1", "--json"))
+	var doc struct{ Sessions []struct{ ID string } }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &doc))
+	if len(doc.Sessions) != 1 {
+		ts.Fatalf("no session")
+	}
+	ts.Setenv(args[0], doc.Sessions[0].ID)
 }

@@ -23,7 +23,7 @@ func (e *Executor) helper(l *link.Link, t target.Target) *frame.Client {
 		return nil
 	}
 	return l.Helper(func(ctx context.Context, conn transport.Conn) (*frame.Client, error) {
-		return e.cfg.Helpers.Start(ctx, conn, false)
+		return e.cfg.Helpers.Start(ctx, conn, link.HelperOptions{})
 	})
 }
 

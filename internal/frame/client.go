@@ -64,6 +64,17 @@ func awaitMagic(r *bufio.Reader) (string, error) {
 // Done is closed when the connection has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
+// Close tells the helper that no call will come and waits for the connection's
+// end. Calls under way fail. It is idempotent.
+func (c *Client) Close() error {
+	var err error
+	if closer, ok := c.w.w.(io.Closer); ok {
+		err = closer.Close()
+	}
+	<-c.done
+	return err
+}
+
 // Call is one call under way. Its channels must be read, or the helper waits.
 type Call struct {
 	Stdin  io.WriteCloser

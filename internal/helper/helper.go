@@ -44,6 +44,10 @@ func handle(ctx context.Context, r *frame.Request) (any, error) {
 	switch r.Verb {
 	case VerbPing:
 		return struct{}{}, nil
+	case VerbApply, VerbResume, VerbRollback:
+		return sessionVerb(ctx, r)
+	case VerbPlan:
+		return planSession(ctx, r)
 	case VerbRun:
 		return run(ctx, r)
 	default:

@@ -48,19 +48,25 @@ const placeText = archText +
 	`t=$d/.new-$$; printf "#%%c/bin/sh\nexit 0\n" "$x" >"$t" && chmod 700 "$t" || continue; "$t" 2>/dev/null || { rm -f "$t"; continue; }; ` +
 	`cat >"$t" && mv -f "$t" "$d/$h" && echo "BOWLINE-PLACED $d/$h" && exit 0; rm -f "$t"; break; done; echo BOWLINE-NOPLACE`
 
+// HelperOptions say how a helper is started.
+type HelperOptions struct {
+	Install bool // place it first if it is not there
+	Sudo    bool // run it as root through "sudo -n", which never asks
+}
+
 // Start returns a client of a helper at the far end of conn, placing it first if
-// install is set and it is not there. The helper ends when its channel does.
+// o.Install is set and it is not there. The helper ends when its channel does.
 // Errors are *diag.Error; kind Untrusted means that what lay in its place was not
 // ours and was removed.
-func (h Helpers) Start(ctx context.Context, conn transport.Conn, install bool) (*frame.Client, error) {
+func (h Helpers) Start(ctx context.Context, conn transport.Conn, o HelperOptions) (*frame.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, helperTimeout)
 	defer cancel()
 	for attempt := 0; ; attempt++ {
-		c, word, err := h.try(ctx, conn)
+		c, word, err := h.try(ctx, conn, o.Sudo)
 		if err != nil || c != nil {
 			return c, err
 		}
-		if !install || attempt > 0 || word != "MISSING" && word != "TAMPERED" && word != "NOEXEC" {
+		if !o.Install || attempt > 0 || word != "MISSING" && word != "TAMPERED" && word != "NOEXEC" {
 			return nil, whyNot(word)
 		}
 		if err := h.place(ctx, conn); err != nil {
@@ -77,6 +83,8 @@ func whyNot(word string) error {
 	case "NOEXEC", "NOPLACE":
 		return diag.New(diag.Sandbox, op, "allow programs to run from one of ~/.cache/bowline/helper, $XDG_RUNTIME_DIR or /var/tmp on the target ('mount -o remount,exec ...')",
 			"no directory of the login on the target may hold a program")
+	case "NOSUDO":
+		return diag.New(diag.Denied, op, "let the login use sudo without a password on the target, or log in as root", "'sudo -n' does not work for this login")
 	case "NOSUM":
 		return diag.New(diag.Untrusted, op, "install sha256sum (coreutils), shasum or openssl on the target", "the helper's digest cannot be checked there")
 	case "ARCH":
@@ -103,8 +111,12 @@ func (h Helpers) script(text string) (string, error) {
 
 // try starts what is there. It returns a client, or the word that the target
 // answered instead.
-func (h Helpers) try(ctx context.Context, conn transport.Conn) (*frame.Client, string, error) {
-	line, err := h.script(startText)
+func (h Helpers) try(ctx context.Context, conn transport.Conn, sudo bool) (*frame.Client, string, error) {
+	text := startText
+	if sudo {
+		text = strings.Replace(text, `exec "$f"`, `sudo -n true 2>/dev/null || { echo BOWLINE-NOSUDO; exit 0; }; exec sudo -n "$f"`, 1)
+	}
+	line, err := h.script(text)
 	if err != nil {
 		return nil, "", err
 	}

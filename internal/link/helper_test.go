@@ -57,10 +57,10 @@ func placed(t *testing.T, home string) string {
 func TestHelperIsPlacedCheckedAndUsed(t *testing.T) {
 	conn, home := far(t)
 	h := helpers(t)
-	if _, err := h.Start(t.Context(), conn, false); diag.KindOf(err) != diag.Sandbox {
+	if _, err := h.Start(t.Context(), conn, link.HelperOptions{}); diag.KindOf(err) != diag.Sandbox {
 		t.Fatalf("no helper, not to be placed: %v", err)
 	}
-	c, err := h.Start(t.Context(), conn, true)
+	c, err := h.Start(t.Context(), conn, link.HelperOptions{Install: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestHelperIsPlacedCheckedAndUsed(t *testing.T) {
 func TestTamperedHelperIsNotStarted(t *testing.T) {
 	conn, home := far(t)
 	h := helpers(t)
-	if _, err := h.Start(t.Context(), conn, true); err != nil {
+	if _, err := h.Start(t.Context(), conn, link.HelperOptions{Install: true}); err != nil {
 		t.Fatal(err)
 	}
 	file := placed(t, home)
@@ -115,13 +115,13 @@ func TestTamperedHelperIsNotStarted(t *testing.T) {
 	if err := os.WriteFile(file, []byte("#!/bin/sh\ntouch "+home+"/started\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.Start(t.Context(), conn, false); diag.KindOf(err) != diag.Untrusted {
+	if _, err := h.Start(t.Context(), conn, link.HelperOptions{}); diag.KindOf(err) != diag.Untrusted {
 		t.Errorf("tampered helper: %v", err)
 	}
 	if _, err := os.Stat(file); err == nil {
 		t.Error("the tampered helper is still there")
 	}
-	if _, err := h.Start(t.Context(), conn, true); err != nil {
+	if _, err := h.Start(t.Context(), conn, link.HelperOptions{Install: true}); err != nil {
 		t.Errorf("placing it again: %v", err)
 	}
 	if _, err := os.Stat(home + "/started"); err == nil {
@@ -154,7 +154,7 @@ func TestNoexecHome(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if _, err := helpers(t).Start(t.Context(), conn, true); err != nil {
+	if _, err := helpers(t).Start(t.Context(), conn, link.HelperOptions{Install: true}); err != nil {
 		t.Fatal(err)
 	}
 	if found, err := filepath.Glob(fallback + "/*"); err != nil || len(found) != 1 || strings.Contains(found[0], ".new") {

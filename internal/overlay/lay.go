@@ -21,8 +21,8 @@ import (
 // view is the tree the script sees, as it lies in the scratch tmpfs.
 type view struct {
 	scratch string
-	root    string // where it is put together
-	meet    string // becomes [meet]
+	root    string   // where it is put together
+	meet    string   // becomes [meet]
 	points  []string // every path of the view where a mount begins
 }
 
@@ -41,7 +41,8 @@ type layer struct {
 	upper string // directory of the overlay, or the copy
 	work  string
 	stubs string // directory that lies over the base, or ""
-	mode  uint32 // of the root of upper, where it could not be given its owner
+	mode  uint32 // of the root of upper, if alien
+	alien bool   // the root of upper could not be given its owner
 	flags uintptr
 }
 
@@ -75,12 +76,21 @@ func (s *stage) lay() error {
 		return err
 	}
 	for _, l := range s.layers {
+		if _, err := os.Lstat(l.point); os.IsNotExist(err) {
+			continue
+		}
 		if err := s.layOne(l); err != nil {
 			return err
 		}
 	}
 	if err := s.laySpecial(); err != nil {
 		return err
+	}
+	if s.Mode == plan.User {
+		// Skeletons alone: the layers are mounts of their own.
+		if err := unix.Mount("", s.view.root, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+			return fmt.Errorf("make skeletons read-only: %w", err)
+		}
 	}
 	if !s.HostNet {
 		return loopback()
@@ -124,8 +134,8 @@ func copyFile(from, to string, mode os.FileMode) error {
 	return errors.Join(err, out.Close())
 }
 
-// overlaid are file systems with contents of their own. What is on no list is
-// tried too: the kernel says if it cannot be a lower layer.
+// pseudo are file systems without files of their own. Any other is tried: the
+// kernel says if it cannot be a lower layer.
 var pseudo = []string{
 	"proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "debugfs", "tracefs", "securityfs", "bpf", "pstore",
 	"configfs", "fusectl", "binfmt_misc", "rpc_pipefs", "nsfs", "efivarfs", "selinuxfs", "hugetlbfs", "devtmpfs",
@@ -173,6 +183,9 @@ func refuseMount(m mount, why string, err error) error {
 
 func (s *stage) addLayer(m mount) error {
 	fi, err := os.Lstat(m.point)
+	if os.IsNotExist(err) {
+		return nil // unmounted since: the kernel takes mounts off a removed directory
+	}
 	if err != nil {
 		return refuseMount(m, "cannot be read", err)
 	}
@@ -239,7 +252,7 @@ func (s *stage) cloneAttrs(from, to string, l *layer) error {
 		if !s.ours(st) {
 			mode = accessOf(from)
 			if l != nil {
-				l.mode = mode
+				l.mode, l.alien = mode, true
 			}
 		}
 	}

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/overlay/deferral"
 	"github.com/bowline-sh/bowline/plan"
@@ -180,10 +182,17 @@ func stageCommand(req Request) (*exec.Cmd, error) {
 	if req.Mode == plan.User {
 		attr.Cloneflags |= syscall.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
+		attr.AmbientCaps = stageCaps // an exec with a uid other than 0 loses the others
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
 	}
 	cmd.SysProcAttr = attr
 	return cmd, nil
+}
+
+// stageCaps are what the stage needs in a user namespace of its own.
+var stageCaps = []uintptr{
+	unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_NET_ADMIN, unix.CAP_SETPCAP, unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE,
+	unix.CAP_DAC_READ_SEARCH, unix.CAP_FOWNER, unix.CAP_FSETID, unix.CAP_MKNOD, unix.CAP_KILL, unix.CAP_SYS_PTRACE,
 }
 
 func startError(req Request, err error) error {

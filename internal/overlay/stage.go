@@ -39,8 +39,10 @@ type notes struct {
 	warnings, labels []string
 }
 
-func (n *notes) warn(format string, args ...any) { n.warnings = append(n.warnings, fmt.Sprintf(format, args...)) }
-func (n *notes) label(text string)               { n.labels = append(n.labels, text) }
+func (n *notes) warn(format string, args ...any) {
+	n.warnings = append(n.warnings, fmt.Sprintf(format, args...))
+}
+func (n *notes) label(text string) { n.labels = append(n.labels, text) }
 
 func stageMain() int {
 	syscall.CloseOnExec(3)

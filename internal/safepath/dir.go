@@ -34,6 +34,9 @@ func (d *Dir) do(op, name string, call func() error) error {
 	return d.wrap(op, name, err)
 }
 
+// Info returns the state of the directory itself.
+func (d *Dir) Info() (Info, error) { return (&Node{d.fd, d.path}).Info(false) }
+
 // Open opens the directory name below d.
 func (d *Dir) Open(name string) (*Dir, error) {
 	fd, err := d.open(name, unix.O_PATH|unix.O_DIRECTORY, 0)

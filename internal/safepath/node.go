@@ -282,3 +282,6 @@ func (n *Node) setXattrs(now, want map[string][]byte) error {
 	}
 	return nil
 }
+
+// SetMTime sets the modification time of the directory itself.
+func (d *Dir) SetMTime(ns int64) error { return (&Node{d.fd, d.path}).SetMTime(ns) }

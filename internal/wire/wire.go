@@ -14,6 +14,7 @@ import (
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/config"
+	"github.com/bowline-sh/bowline/internal/engine"
 	"github.com/bowline-sh/bowline/internal/executor"
 	"github.com/bowline-sh/bowline/internal/helperbin"
 	"github.com/bowline-sh/bowline/internal/inventory"
@@ -44,11 +45,13 @@ type Paths struct {
 	KnownHosts string // ours
 	Audit      string // directory
 	AuditHead  string // file that repeats the head of the log, apart from it
+	Store      string // sessions
 }
 
 // Parts are what a client is made of.
 type Parts struct {
 	Executor  *executor.Executor
+	Engine    *engine.Engine
 	Inventory *inventory.Inventory
 	Tester    inventory.Tester
 	Profiles  config.Profiles
@@ -56,6 +59,7 @@ type Parts struct {
 
 	log   *recorder
 	links *link.Pool
+	store *sessions
 
 	// mu guards cfg, which an edit replaces.
 	mu  sync.Mutex
@@ -79,7 +83,7 @@ func FindPaths(o Options) (Paths, config.Dirs, error) {
 	return Paths{
 		Config: filepath.Join(dirs.Config, "config.toml"), Profiles: filepath.Join(dirs.Config, "profiles"),
 		KnownHosts: filepath.Join(dirs.Config, "known_hosts"), Audit: filepath.Join(dirs.State, "audit"),
-		AuditHead: filepath.Join(dirs.State, "audit-head.json"),
+		AuditHead: filepath.Join(dirs.State, "audit-head.json"), Store: filepath.Join(dirs.State, "bowline.db"),
 	}, dirs, nil
 }
 
@@ -120,6 +124,7 @@ func Build(ctx context.Context, o Options) (*Parts, error) {
 	p := &Parts{Paths: paths, Profiles: config.Profiles{Dir: paths.Profiles}, cfg: cfg}
 	p.log = &recorder{cfg: audit.Config{Dir: paths.Audit, HeadFile: paths.AuditHead, MaxSize: cfg.Audit.MaxSize, Redactor: red,
 		Actor: audit.Actor{Surface: first(o.Surface, "api"), Client: o.Client}}}
+	p.store = &sessions{file: paths.Store}
 	p.connect(o, home)
 	return p, nil
 }
@@ -139,9 +144,13 @@ func (p *Parts) connect(o Options, home string) {
 		}
 	})
 	editor := config.Editor{File: p.Paths.Config, Home: home}
+	helpers := &link.Helpers{Binaries: new(helperbin.Set)}
+	p.Engine = engine.New(engine.Config{
+		Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Store: p.store.open, Now: time.Now,
+		User: login(), Host: hostname(), Surface: first(o.Surface, "api"),
+	})
 	p.Executor = executor.New(executor.Config{
-		Target: p.Resolve, Default: p.cfg.Profile, Links: p.links, Recorder: p.log,
-		Helpers: &link.Helpers{Binaries: new(helperbin.Set)},
+		Target: p.Resolve, Default: p.cfg.Profile, Links: p.links, Recorder: p.log, Helpers: helpers,
 		Profile: func(name string) (profile.Profile, error) {
 			named, err := p.Profiles.Get(name)
 			return named.Profile, err
@@ -200,7 +209,7 @@ func (p *Parts) ProfileFor(t target.Target) (profile.Profile, error) {
 func (p *Parts) AuditReader() *audit.Reader { return audit.NewReader(p.Paths.Audit, p.Paths.AuditHead) }
 
 // Close closes links first, so that outcomes can still be recorded.
-func (p *Parts) Close() error { return errors.Join(p.links.Close(), p.log.close()) }
+func (p *Parts) Close() error { return errors.Join(p.links.Close(), p.store.close(), p.log.close()) }
 
 // reloading is an editor whose changes the running client sees.
 type reloading struct {

@@ -49,13 +49,15 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/audit`, `diag|internal/(durable|redact)`},
 	// L2: what the product does; helper is its far side.
 	{`internal/executor`, `diag|target|profile|internal/(audit|frame|helper|link|sandbox|transport)`},
+	{`internal/engine`, `diag|target|plan|change|internal/(audit|frame|helper|link|store|transport)`},
 	{`internal/inventory`, `diag|target|profile|internal/(audit|durable|link|sandbox|sandbox/attack|transport|transport/ssh)`},
 	{`internal/helper`, `diag|change|plan|profile|internal/(frame|sandbox|transport/local|overlay|apply)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
-	{`\.`, `diag|target|profile|internal/(wire|audit|executor|inventory|sandbox|config|transport/ssh)`},
+	{`\.`, `diag|target|profile|plan|internal/(wire|engine|helper|store|audit|executor|inventory|sandbox|config|transport/ssh)`},
 	// L5: surfaces see the door and its values.
-	{`internal/cli`, `\.|diag|target|profile`},
+	{`internal/cli`, `\.|diag|target|profile|plan|change|internal/review`},
+	{`internal/review`, `diag|plan|change`},
 	{`internal/gendocs`, `internal/cli`},
 	{`internal/termshot`, `nothing`},
 	{`cmd/bowline`, `internal/cli`},

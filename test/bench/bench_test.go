@@ -187,7 +187,7 @@ func (w *world) placeHelper(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := (link.Helpers{Binaries: new(helperbin.Set)}).Start(b.Context(), conn, true); err != nil {
+	if _, err := (link.Helpers{Binaries: new(helperbin.Set)}).Start(b.Context(), conn, link.HelperOptions{Install: true}); err != nil {
 		b.Fatal(err)
 	}
 	w.ours(b)

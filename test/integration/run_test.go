@@ -345,7 +345,7 @@ func placeHelper(t *testing.T, s *testkit.Server) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := (link.Helpers{Binaries: new(helperbin.Set)}).Start(t.Context(), conn, true); err != nil {
+	if _, err := (link.Helpers{Binaries: new(helperbin.Set)}).Start(t.Context(), conn, link.HelperOptions{Install: true}); err != nil {
 		t.Fatal(err)
 	}
 }

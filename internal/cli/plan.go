@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bowline-sh/bowline"
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/review"
+)
+
+type planOptions struct {
+	req    bowline.PlanRequest
+	net    string
+	asJSON bool
+}
+
+const planHelp = `Run a script, or a command after '--', against a copy-on-write view of the target,
+and show what it would do: file changes with their risks, and the commands that reach
+outside the file system, held back in their place. The target is not changed.
+
+The result is a session that waits an hour for approval: read it with 'bowline
+session show' and 'bowline diff', then 'bowline approve' and 'bowline apply'. Apply
+replays exactly what was captured; the script never runs a second time.
+
+Exit codes: 0 planned, 1 failure, 2 usage, 10 unreachable, 11 untrusted, 12 refused.`
+
+func newPlanCommand(env *Env) *cobra.Command {
+	var opts planOptions
+	cmd := &cobra.Command{
+		Use: "plan [flags] SCRIPT [ARG...] | plan [flags] -- COMMAND [ARG...]", Short: "Show what a script or command would change, without changing it", Long: planHelp,
+		Example: "  bowline plan -t web1 fix.sh\n  bowline plan -t web1 --as-root -- apt-get install -y nginx",
+		RunE: func(cmd *cobra.Command, a []string) error {
+			return runPlan(cmd.Context(), env, opts, a, cmd.ArgsLenAtDash() == 0)
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	addTargetFlag(cmd, env, &opts.req.Target)
+	f.BoolVar(&opts.req.AsRoot, "as-root", false, "as root, through 'sudo -n' on the target")
+	f.StringVar(&opts.net, "net", "none", "network during the dry run: none or host")
+	f.StringVar(&opts.req.Name, "name", "", "part of the session's id (default: the script's or command's name)")
+	f.StringVar(&opts.req.Note, "note", "", "why, for whoever reviews it")
+	f.DurationVar(&opts.req.Timeout, "timeout", 5*time.Minute, "of the dry run")
+	f.BoolVar(&opts.asJSON, "json", false, "print one JSON document")
+	return cmd
+}
+
+func runPlan(ctx context.Context, env *Env, opts planOptions, a []string, command bool) error {
+	if len(a) == 0 {
+		return diag.New(diag.Usage, "plan", "name a script, or a command after '--': 'bowline plan -t web1 -- systemctl restart nginx'", "there is nothing to plan")
+	}
+	switch opts.net {
+	case "none":
+	case "host":
+		opts.req.HostNet = true
+	default:
+		return diag.New(diag.Usage, "plan", "", "--net %q: use none or host", opts.net)
+	}
+	opts.req.Argv = a
+	if !command {
+		script, err := readScript(a[0])
+		if err != nil {
+			return err
+		}
+		opts.req.Script, opts.req.File, opts.req.Argv = script, filepath.Base(a[0]), a[1:]
+	}
+	return env.withClient(ctx, func(c *bowline.Client) error {
+		s, err := c.Plan(ctx, opts.req)
+		if err != nil {
+			return err
+		}
+		if opts.asJSON {
+			return printJSON(env.Stdout, newJSONSession(s, true))
+		}
+		env.showSession(s)
+		if len(s.Plan.Ops) > 0 {
+			env.say("read the diff with 'bowline diff %s', then 'bowline approve %s' and 'bowline apply %s'", s.ID, s.ID, s.ID)
+		}
+		return nil
+	})
+}
+
+// showSession prints a session as Terraform prints a plan.
+func (env *Env) showSession(s bowline.Session) {
+	w := env.Stdout
+	fmt.Fprintf(w, "%s on %s: %s\n", env.strong(s.ID), safe(s.Target), s.Status)
+	if s.Note != "" {
+		fmt.Fprintf(w, "  note: %s\n", safe(s.Note))
+	}
+	if s.Message != "" {
+		fmt.Fprintf(w, "  %s\n", safe(s.Message))
+	}
+	for _, x := range s.Plan.Warnings {
+		fmt.Fprintf(w, "  %s %s\n", env.colour(red, "warning:"), safe(x))
+	}
+	if s.Plan.Exit != 0 {
+		fmt.Fprintf(w, "  %s the script ended with %d in the dry run\n", env.colour(red, "warning:"), s.Plan.Exit)
+	}
+	fmt.Fprintln(w)
+	for _, r := range review.Rows(s.Plan) {
+		env.showRow(w, r)
+	}
+	if len(s.Plan.Ops) == 0 {
+		fmt.Fprintln(w, "  nothing would change")
+	}
+	fmt.Fprintf(w, "\nPlan: %s.\n%s, mode %s\n", review.Sum(s.Plan), s.Digest, s.Plan.Mode)
+}
+
+func (env *Env) showRow(w io.Writer, r review.Row) {
+	colours := map[string]string{"+": green, "-": red, "~": "33", "!": "35;1"}
+	fmt.Fprintf(w, "  %4d %s %s  %s\n", r.N, env.colour(colours[r.Symbol], r.Symbol), safe(r.Subject), env.colour(faint, safe(r.Detail)))
+	if len(r.Risks) > 0 {
+		fmt.Fprintf(w, "         %s %s\n", env.colour(red, "look:"), strings.Join(r.Risks, ", "))
+	}
+}
+
+// showDiff prints every change with its diff.
+func (env *Env) showDiff(s bowline.Session) {
+	rows := review.Rows(s.Plan)
+	for i, op := range s.Plan.Ops {
+		env.showRow(env.Stdout, rows[i])
+		if op.Change == nil {
+			continue
+		}
+		for line := range strings.Lines(review.Diff(*op.Change, s.Contents)) {
+			line = safe(strings.TrimSuffix(line, "\n"))
+			switch {
+			case strings.HasPrefix(line, "+"):
+				line = env.colour(green, line)
+			case strings.HasPrefix(line, "-"):
+				line = env.colour(red, line)
+			}
+			fmt.Fprintf(env.Stdout, "         %s\n", line)
+		}
+	}
+}

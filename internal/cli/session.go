@@ -1,0 +1,298 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bowline-sh/bowline"
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/plan"
+)
+
+func newSessionCommand(env *Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "session", Short: "List, read, decide, apply and take back planned changes", RunE: noCommand,
+		Long: `A session is one reviewed change, from its dry run ('bowline plan') to its rollback.`,
+	}
+	cmd.AddCommand(newSessionList(env), newSessionShow(env), newDiffCommand(env), newApproveCommand(env), newRejectCommand(env),
+		newApplyCommand(env), newResumeCommand(env), newRollbackCommand(env), newSessionPrune(env))
+	return cmd
+}
+
+// jsonSession is a session as JSON.
+type jsonSession struct {
+	SchemaVersion int             `json:"schema_version,omitempty"`
+	ID            string          `json:"id"`
+	Target        string          `json:"target"`
+	Status        plan.Status     `json:"status"`
+	Digest        string          `json:"digest"`
+	Note          string          `json:"note,omitempty"`
+	User          string          `json:"user"`
+	Host          string          `json:"host"`
+	Created       time.Time       `json:"created"`
+	Updated       time.Time       `json:"updated"`
+	Expires       time.Time       `json:"expires"`
+	Message       string          `json:"message,omitempty"`
+	Plan          *plan.Plan      `json:"plan,omitempty"`
+	Decisions     []plan.Approval `json:"decisions,omitempty"`
+}
+
+func newJSONSession(s bowline.Session, whole bool) jsonSession {
+	doc := jsonSession{ID: s.ID, Target: s.Target, Status: s.Status, Digest: s.Digest, Note: s.Note, User: s.User, Host: s.Host,
+		Created: s.Created, Updated: s.Updated, Expires: s.Expires, Message: s.Message}
+	if whole {
+		doc.SchemaVersion, doc.Plan, doc.Decisions = schemaVersion, &s.Plan, s.Decisions
+	}
+	return doc
+}
+
+func newSessionList(env *Env) *cobra.Command {
+	var q bowline.SessionQuery
+	var status string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List sessions, newest first", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q.Status = plan.Status(status)
+			return env.withClient(cmd.Context(), func(c *bowline.Client) error {
+				list, err := c.Sessions(cmd.Context(), q)
+				if err != nil {
+					return err
+				}
+				return env.listSessions(list, asJSON)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&status, "status", "", "only sessions with this status")
+	cmd.Flags().StringVarP(&q.Target, "target", "t", "", "only this target")
+	cmd.Flags().IntVar(&q.Limit, "limit", 50, "at most this many; 0 for all")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	return cmd
+}
+
+func (env *Env) listSessions(list []bowline.Session, asJSON bool) error {
+	if asJSON {
+		docs := make([]jsonSession, len(list))
+		for i, s := range list {
+			docs[i] = newJSONSession(s, false)
+		}
+		return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "sessions": docs})
+	}
+	w := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tTARGET\tSTATUS\tCREATED\tBY\tNOTE")
+	for _, s := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, safe(s.Target), s.Status, s.Created.Local().Format(time.DateTime), safe(s.User), safe(s.Note))
+	}
+	return w.Flush()
+}
+
+// withSession runs f with the session named by the only argument.
+func withSession(env *Env, f func(ctx context.Context, c *bowline.Client, s bowline.Session) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, a []string) error {
+		return env.withClient(cmd.Context(), func(c *bowline.Client) error {
+			s, err := c.Session(cmd.Context(), a[0])
+			if err != nil {
+				return err
+			}
+			return f(cmd.Context(), c, s)
+		})
+	}
+}
+
+func newSessionShow(env *Env) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{Use: "show ID", Short: "Show a session and its plan", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	cmd.RunE = withSession(env, func(_ context.Context, _ *bowline.Client, s bowline.Session) error {
+		if asJSON {
+			return printJSON(env.Stdout, newJSONSession(s, true))
+		}
+		env.showSession(s)
+		return nil
+	})
+	return cmd
+}
+
+func newDiffCommand(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use: "diff ID", Short: "Show what a session would change, line by line", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env),
+		RunE: withSession(env, func(_ context.Context, _ *bowline.Client, s bowline.Session) error {
+			env.showDiff(s)
+			return nil
+		}),
+	}
+}
+
+func newApproveCommand(env *Env) *cobra.Command {
+	var yes bool
+	var digest string
+	cmd := &cobra.Command{
+		Use: "approve ID", Short: "Allow a session to be applied, once, within the hour", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env),
+		Long: `Approve exactly the plan that the session shows: the approval names its digest. It
+works once and expires after an hour.`,
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.Flags().StringVar(&digest, "digest", "", "the digest that was read; another one is refused")
+	cmd.RunE = withSession(env, func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
+		if !yes {
+			env.showSession(s)
+			ok, err := env.confirm(ctx, "Approve this?", "--yes")
+			if err == nil && !ok {
+				err = diag.New(diag.Denied, "approve", "", "it was not approved")
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if digest == "" {
+			digest = s.Digest // what was shown
+		}
+		a, err := c.Approve(ctx, s.ID, digest)
+		if err == nil {
+			env.say("approved until %s; carry it out with 'bowline apply %s'", a.Expires.Local().Format(time.DateTime), s.ID)
+		}
+		return err
+	})
+	return cmd
+}
+
+func newRejectCommand(env *Env) *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{Use: "reject ID --reason R", Short: "End a session that was not applied", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
+	cmd.Flags().StringVar(&reason, "reason", "", "why; required")
+	cmd.RunE = withSession(env, func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
+		if reason == "" {
+			return diag.New(diag.Usage, "reject", "add --reason", "the reason is missing")
+		}
+		err := c.Reject(ctx, s.ID, reason)
+		if err == nil {
+			env.say("rejected %s", s.ID)
+		}
+		return err
+	})
+	return cmd
+}
+
+// act makes a command that changes the target.
+func act(env *Env, use, short, long string, question string, f func(ctx context.Context, c *bowline.Client, id string, o bowline.ApplyOptions) (bowline.SessionResult, error)) (*cobra.Command, *bowline.ApplyOptions) {
+	var o bowline.ApplyOptions
+	var yes, asJSON bool
+	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
+	if question != "" {
+		cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	cmd.RunE = withSession(env, func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
+		if question != "" && !yes && !o.DryRun {
+			ok, err := env.confirm(ctx, fmt.Sprintf(question, s.ID, s.Target), "--yes")
+			if err == nil && !ok {
+				err = diag.New(diag.Denied, cmd.Name(), "", "nothing was done")
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if !asJSON && !env.quiet {
+			o.Progress = func(p bowline.Progress) { env.progress(p, len(s.Plan.Ops)) }
+		}
+		r, err := f(ctx, c, s.ID, o)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "id": s.ID, "status": r.Status, "done": r.Done, "total": r.Total, "notes": nonNil(r.Notes)})
+		}
+		for _, n := range r.Notes {
+			env.note("%s", n)
+		}
+		fmt.Fprintf(env.Stdout, "%s: %s (%d of %d operations)\n", s.ID, r.Status, r.Done, r.Total)
+		return nil
+	})
+	return cmd, &o
+}
+
+func (env *Env) progress(p bowline.Progress, total int) {
+	if p.Text != "" {
+		fmt.Fprintf(env.Stderr, "         %s\n", safe(p.Text))
+		return
+	}
+	fmt.Fprintf(env.Stderr, "  %4d/%d %s\n", p.Op, total, safe(p.What))
+}
+
+func newApplyCommand(env *Env) *cobra.Command {
+	cmd, _ := act(env, "apply ID", "Carry out what was approved", `Carry out an approved session: exactly the captured bytes and commands, checked first
+against what the target looks like now, with everything it touches kept for rollback.
+It goes on on the target if the link drops.
+
+Exit codes: 0 executed, 12 not approved, 13 the target changed since the plan and nothing
+was touched, 14 applied in part: resume or roll back.`, "",
+		func(ctx context.Context, c *bowline.Client, id string, o bowline.ApplyOptions) (bowline.SessionResult, error) {
+			return c.Apply(ctx, id, o)
+		})
+	return cmd
+}
+
+func newResumeCommand(env *Env) *cobra.Command {
+	cmd, o := act(env, "resume ID", "Finish an apply that was broken off", "", "",
+		func(ctx context.Context, c *bowline.Client, id string, o bowline.ApplyOptions) (bowline.SessionResult, error) {
+			return c.Resume(ctx, id, o)
+		})
+	cmd.Flags().BoolVar(&o.Rerun, "rerun", false, "run the command that was interrupted again")
+	cmd.Flags().BoolVar(&o.Skip, "skip", false, "take the command that was interrupted as done")
+	cmd.MarkFlagsMutuallyExclusive("rerun", "skip")
+	return cmd
+}
+
+func newRollbackCommand(env *Env) *cobra.Command {
+	cmd, o := act(env, "rollback ID", "Take a session back", `Restore everything a session touched, exactly, and run the undo commands it knows. What
+somebody changed since is a conflict, and nothing is touched, unless --force.
+
+Exit codes: 0 rolled back, 13 conflict, 14 rolled back in part.`, "Roll back %s on %s?",
+		func(ctx context.Context, c *bowline.Client, id string, o bowline.ApplyOptions) (bowline.SessionResult, error) {
+			return c.Rollback(ctx, id, o)
+		})
+	cmd.Flags().BoolVar(&o.Force, "force", false, "also where somebody changed something since")
+	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what it would do")
+	return cmd
+}
+
+func newSessionPrune(env *Env) *cobra.Command {
+	var age time.Duration
+	cmd := &cobra.Command{
+		Use: "prune", Short: "Forget sessions that ended long ago", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return env.withClient(cmd.Context(), func(c *bowline.Client) error {
+				ids, err := c.PruneSessions(cmd.Context(), time.Now().Add(-age))
+				for _, id := range ids {
+					fmt.Fprintln(env.Stdout, id)
+				}
+				return err
+			})
+		},
+	}
+	cmd.Flags().DurationVar(&age, "older-than", 30*24*time.Hour, "since they ended")
+	return cmd
+}
+
+func completeSessions(env *Env) completer {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		c, err := bowline.Open(cmd.Context(), bowline.Config{Surface: "cli"})
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer c.Close()
+		list, err := c.Sessions(cmd.Context(), bowline.SessionQuery{Limit: 50})
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		out := make([]cobra.Completion, len(list))
+		for i, s := range list {
+			out[i] = cobra.CompletionWithDesc(s.ID, s.Target+", "+string(s.Status))
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp
+	}
+}

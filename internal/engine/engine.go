@@ -1,0 +1,241 @@
+// Package engine leads a session through its life: dry run, decision, apply,
+// rollback. It is the one gate for changes, as package executor is for commands:
+// target, audit, link, helper, store, in that order.
+//
+// The truth about a session is on the target, in its session directory, which the
+// helper checks before every effect. The client's store holds what a person reads
+// and decided; where the two differ, the target is right and the store follows.
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/frame"
+	"github.com/bowline-sh/bowline/internal/helper"
+	"github.com/bowline-sh/bowline/internal/link"
+	"github.com/bowline-sh/bowline/internal/store"
+	"github.com/bowline-sh/bowline/internal/transport"
+	"github.com/bowline-sh/bowline/plan"
+	"github.com/bowline-sh/bowline/target"
+)
+
+// Recorder is the audit log as this package needs it; see executor.Recorder.
+type Recorder interface {
+	Begin(ctx context.Context, in audit.Intent) (id string, err error)
+	End(ctx context.Context, id string, out audit.Outcome) error
+}
+
+// Config is what an Engine is made of; every field is required.
+type Config struct {
+	Target   func(name string) (target.Target, error) // accepted targets only; does no I/O
+	Links    *link.Pool
+	Helpers  *link.Helpers
+	Recorder Recorder
+	Store    func(ctx context.Context) (store.Store, error) // opened on first use
+	Now      func() time.Time
+	User     string // who acts, where, and through what
+	Host     string
+	Surface  string
+}
+
+// Engine leads sessions. Methods may be called concurrently; of two who move the
+// same session one gets it.
+type Engine struct{ cfg Config }
+
+// New returns an Engine. It does no I/O.
+func New(cfg Config) *Engine {
+	if cfg.Target == nil || cfg.Links == nil || cfg.Helpers == nil || cfg.Recorder == nil || cfg.Store == nil || cfg.Now == nil {
+		panic("engine: Config is incomplete")
+	}
+	return &Engine{cfg: cfg}
+}
+
+// PlanRequest is a change to be planned. Target, and Script or Argv, are required.
+type PlanRequest struct {
+	Target  string
+	AsRoot  bool // through sudo -n on the target
+	HostNet bool
+	Name    string // for the session's id; default from the script or command
+	Note    string
+	Script  []byte // text of a script; Argv are then its arguments
+	File    string // base name of the script's file
+	Argv    []string
+	Timeout time.Duration
+}
+
+// Planned is a new session.
+type Planned struct {
+	Session  store.Session
+	Plan     plan.Plan
+	Contents map[string][]byte
+	AuditID  string
+}
+
+// stored is what the store keeps of a plan.
+type stored struct {
+	Plan     plan.Plan         `json:"plan"`
+	Contents map[string][]byte `json:"contents"`
+	AsRoot   bool              `json:"as_root"`
+}
+
+// Plan makes a dry run on a target and stores what it would do as a pending
+// session. With an error the host is unchanged and there is no session.
+func (e *Engine) Plan(ctx context.Context, req PlanRequest) (Planned, error) {
+	t, err := e.cfg.Target(req.Target)
+	if err == nil && t.NoHelper {
+		err = diag.New(diag.Refused, "plan", "set helper = \"auto\" for it in the configuration", "target %s allows no helper, which a dry run needs", t.Name)
+	}
+	id, aerr := e.cfg.Recorder.Begin(ctx, e.planIntent(req, t))
+	if err != nil || aerr != nil {
+		return Planned{}, errors.Join(err, aerr, e.end(ctx, id, audit.Outcome{Err: err}))
+	}
+	p, out, err := e.plan(ctx, req, t)
+	p.AuditID = id
+	out.Err = err
+	return p, errors.Join(err, e.end(ctx, id, out))
+}
+
+// end records an outcome, if there is an intent.
+func (e *Engine) end(ctx context.Context, id string, out audit.Outcome) error {
+	if id == "" {
+		return nil
+	}
+	return e.cfg.Recorder.End(context.WithoutCancel(ctx), id, out)
+}
+
+func (e *Engine) planIntent(req PlanRequest, t target.Target) audit.Intent {
+	in := audit.Intent{Subject: audit.Subject{Verb: "plan", Target: t.Name, Digests: map[string]string{}}, Argv: req.Argv, Text: req.Note}
+	if req.Script != nil {
+		in.Digests["script"] = digest(req.Script)
+		in.Argv = append([]string{req.File}, req.Argv...)
+	}
+	return in
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target) (Planned, audit.Outcome, error) {
+	var out audit.Outcome
+	now := e.cfg.Now().UTC()
+	id, err := newID(now, req)
+	if err != nil {
+		return Planned{}, out, err
+	}
+	var res helper.PlanResult
+	err = e.withHelper(ctx, t, req.AsRoot, func(c *frame.Client, info transport.Info) error {
+		out.Subject = audit.Subject{Session: id, Address: info.Address, Login: info.Login, HostKey: info.Fingerprint, KeyID: info.KeyID}
+		r := helper.PlanRequest{Session: id, Target: t.Name, HostKey: hostKey(info), Created: now, Script: req.Script, Name: req.File, HostNet: req.HostNet, Timeout: req.Timeout}
+		for _, a := range req.Argv {
+			r.Argv = append(r.Argv, []byte(a))
+		}
+		return e.call(ctx, c, helper.VerbPlan, r, &res, nil)
+	})
+	if err != nil {
+		return Planned{}, out, err
+	}
+	x, err := e.keep(ctx, req, t, res, now)
+	out.Subject.Digests = map[string]string{"plan": x.Digest}
+	return Planned{Session: x, Plan: res.Plan, Contents: res.Contents}, out, err
+}
+
+// keep checks what the target sent and stores it.
+func (e *Engine) keep(ctx context.Context, req PlanRequest, t target.Target, res helper.PlanResult, now time.Time) (store.Session, error) {
+	if err := res.Plan.Valid(); err != nil {
+		return store.Session{}, diag.New(diag.Failure, "plan", "", "the target sent a plan that is not valid: %w", err)
+	}
+	sum, err := res.Plan.Digest()
+	if err != nil {
+		return store.Session{}, err
+	}
+	doc, err := json.Marshal(stored{Plan: res.Plan, Contents: checked(res.Contents), AsRoot: req.AsRoot})
+	if err != nil {
+		return store.Session{}, fmt.Errorf("store plan: %w", err)
+	}
+	x := store.Session{
+		ID: res.Plan.Session, Name: req.Name, Note: req.Note, Target: t.Name, HostKey: res.Plan.HostKey, Status: plan.Pending, Digest: sum,
+		User: e.cfg.User, Host: e.cfg.Host, Surface: e.cfg.Surface, Script: req.Script, Plan: doc,
+		Created: now, Updated: now, Expires: now.Add(plan.DefaultTTL),
+	}
+	s, err := e.cfg.Store(ctx)
+	if err == nil {
+		err = s.Create(ctx, x)
+	}
+	return x, err
+}
+
+// checked leaves out contents that are not what they are called: a diff must show
+// what the digest stands for.
+func checked(contents map[string][]byte) map[string][]byte {
+	for name, b := range contents {
+		if digest(b) != "sha256:"+name {
+			delete(contents, name)
+		}
+	}
+	return contents
+}
+
+// hostKey names the target in plans and approvals.
+func hostKey(info transport.Info) string {
+	if info.Fingerprint == "" {
+		return "local"
+	}
+	return info.Fingerprint
+}
+
+func newID(now time.Time, req PlanRequest) (string, error) {
+	var b [2]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("random bytes: %w", err)
+	}
+	name := req.Name
+	if name == "" {
+		name = req.File
+	}
+	if name == "" && len(req.Argv) > 0 {
+		name = req.Argv[0]
+	}
+	return plan.NewID(now, name, hex.EncodeToString(b[:])), nil
+}
+
+// withHelper lends f a helper on t, placing it first if it is not there.
+func (e *Engine) withHelper(ctx context.Context, t target.Target, asRoot bool, f func(*frame.Client, transport.Info) error) error {
+	l, err := e.cfg.Links.Get(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	c, err := e.cfg.Helpers.Start(ctx, l, link.HelperOptions{Install: true, Sudo: asRoot})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return f(c, l.Info())
+}
+
+// call makes one call and waits for its end, also when ctx ends.
+func (e *Engine) call(ctx context.Context, c *frame.Client, verb string, req, result any, events func(json.RawMessage)) error {
+	call, err := c.Open(verb, req, events)
+	if err != nil {
+		return err
+	}
+	if err := call.Stdin.Close(); err != nil {
+		return err
+	}
+	err = call.Wait(ctx, result)
+	if err != nil && !errors.As(err, new(*diag.Error)) {
+		err = diag.New(diag.Lost, verb, "see where it stands on the target with 'bowline session show'", "the link dropped: %w", err)
+	}
+	return err
+}

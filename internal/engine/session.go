@@ -1,0 +1,266 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/frame"
+	"github.com/bowline-sh/bowline/internal/helper"
+	"github.com/bowline-sh/bowline/internal/store"
+	"github.com/bowline-sh/bowline/internal/transport"
+	"github.com/bowline-sh/bowline/plan"
+)
+
+// Detail is a session with its plan and decisions.
+type Detail struct {
+	store.Session
+	Plan      plan.Plan
+	Contents  map[string][]byte
+	Decisions []plan.Approval
+
+	asRoot bool
+}
+
+// List returns sessions, newest first, after moving those whose time is over.
+func (e *Engine) List(ctx context.Context, f store.Filter) ([]store.Session, error) {
+	s, err := e.cfg.Store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.List(ctx, f)
+	for i, x := range list {
+		list[i].Status = e.expire(ctx, s, x)
+	}
+	return list, err
+}
+
+// expire moves a session whose time is over and returns its status.
+func (e *Engine) expire(ctx context.Context, s store.Store, x store.Session) plan.Status {
+	now := e.cfg.Now()
+	if (x.Status != plan.Pending && x.Status != plan.Approved) || !now.After(x.Expires) {
+		return x.Status
+	}
+	if err := s.Move(ctx, x.ID, x.Status, plan.Expired, store.Update{Now: now}); err != nil {
+		return x.Status // somebody else was faster; the next look shows it
+	}
+	return plan.Expired
+}
+
+// Get returns one session whole.
+func (e *Engine) Get(ctx context.Context, id string) (Detail, error) {
+	if err := plan.ValidID(id); err != nil {
+		return Detail{}, diag.New(diag.Usage, "find session", "see 'bowline session list'", "%w", err)
+	}
+	s, err := e.cfg.Store(ctx)
+	if err != nil {
+		return Detail{}, err
+	}
+	x, err := s.Get(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return Detail{}, diag.New(diag.Usage, "find session", "see 'bowline session list'", "there is no session %s", id)
+	}
+	if err != nil {
+		return Detail{}, err
+	}
+	x.Status = e.expire(ctx, s, x)
+	var doc stored
+	if err := json.Unmarshal(x.Plan, &doc); err != nil {
+		return Detail{}, fmt.Errorf("read stored plan of %s: %w", id, err)
+	}
+	if sum, err := doc.Plan.Digest(); err != nil || sum != x.Digest {
+		return Detail{}, diag.New(diag.Denied, "read session "+id, "plan it again", "the stored plan is not the one that was made: its digest is %s, not %s", sum, x.Digest)
+	}
+	decisions, err := s.Decisions(ctx, id)
+	return Detail{Session: x, Plan: doc.Plan, Contents: doc.Contents, Decisions: decisions, asRoot: doc.AsRoot}, err
+}
+
+// Decide stores a person's approval or rejection of exactly the plan that digest
+// names; "" means the plan as it is stored now.
+func (e *Engine) Decide(ctx context.Context, id, digest string, reject bool, reason string) (plan.Approval, error) {
+	verb := "approve"
+	to := plan.Approved
+	if reject {
+		verb, to = "reject", plan.Rejected
+	}
+	d, err := e.Get(ctx, id)
+	if err != nil {
+		return plan.Approval{}, err
+	}
+	now := e.cfg.Now().UTC()
+	a := plan.Approval{ID: rand.Text(), Session: id, Digest: d.Digest, HostKey: d.HostKey, User: e.cfg.User, Host: e.cfg.Host, Reject: reject, Reason: reason,
+		Created: now, Expires: now.Add(plan.DefaultTTL)}
+	err = e.recorded(ctx, verb, d, func() error {
+		if digest != "" && digest != d.Digest {
+			return diag.New(diag.Conflict, verb, "read it again with 'bowline session show "+id+"'", "the plan has the digest %s, not the %s you named", d.Digest, digest)
+		}
+		if !plan.CanMove(d.Status, to) {
+			return illegal(verb, d)
+		}
+		s, err := e.cfg.Store(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.Decide(ctx, a); err != nil {
+			return err
+		}
+		return s.Move(ctx, id, d.Status, to, store.Update{Now: now, Expires: a.Expires, Message: reason})
+	})
+	return a, err
+}
+
+func illegal(verb string, d Detail) error {
+	hint := "see 'bowline session show " + d.ID + "'"
+	switch d.Status {
+	case plan.Pending:
+		hint = "approve it first: 'bowline approve " + d.ID + "'"
+	case plan.Expired, plan.Rejected, plan.RolledBack, plan.Failed, plan.Cancelled:
+		hint = "plan it again"
+	}
+	return diag.New(diag.Denied, verb+" "+d.ID, hint, "the session is %s", d.Status)
+}
+
+func (e *Engine) recorded(ctx context.Context, verb string, d Detail, act func() error) error {
+	id, err := e.cfg.Recorder.Begin(ctx, audit.Intent{Subject: audit.Subject{Verb: verb, Session: d.ID, Target: d.Target, HostKey: d.HostKey, Digests: map[string]string{"plan": d.Digest}}})
+	if err != nil {
+		return err
+	}
+	err = act()
+	return errors.Join(err, e.end(ctx, id, audit.Outcome{Err: err}))
+}
+
+// Options are those of Apply, Resume and Rollback that apply.
+type Options struct {
+	Force    bool
+	DryRun   bool
+	Rerun    bool
+	Skip     bool
+	Progress func(helper.Progress)
+}
+
+// Apply carries out an approved session. See package apply for what the target
+// checks first and what an error means there.
+func (e *Engine) Apply(ctx context.Context, id string, o Options) (helper.SessionResult, error) {
+	return e.act(ctx, helper.VerbApply, id, o, plan.Approved)
+}
+
+// Resume finishes an apply that was broken off.
+func (e *Engine) Resume(ctx context.Context, id string, o Options) (helper.SessionResult, error) {
+	return e.act(ctx, helper.VerbResume, id, o, plan.Applying, plan.Partial)
+}
+
+// Rollback takes a session back.
+func (e *Engine) Rollback(ctx context.Context, id string, o Options) (helper.SessionResult, error) {
+	return e.act(ctx, helper.VerbRollback, id, o, plan.Executed, plan.Partial, plan.Applying)
+}
+
+func (e *Engine) act(ctx context.Context, verb, id string, o Options, from ...plan.Status) (helper.SessionResult, error) {
+	d, err := e.Get(ctx, id)
+	if err != nil {
+		return helper.SessionResult{}, err
+	}
+	var res helper.SessionResult
+	err = e.recorded(ctx, verb, d, func() error {
+		allowed := false
+		for _, s := range from {
+			allowed = allowed || d.Status == s
+		}
+		if !allowed {
+			return illegal(verb, d)
+		}
+		res, err = e.onTarget(ctx, verb, d, o)
+		return err
+	})
+	return res, err
+}
+
+// onTarget moves the session in the store around the call on the target.
+func (e *Engine) onTarget(ctx context.Context, verb string, d Detail, o Options) (helper.SessionResult, error) {
+	t, err := e.cfg.Target(d.Target)
+	if err != nil {
+		return helper.SessionResult{}, err
+	}
+	s, err := e.cfg.Store(ctx)
+	if err != nil {
+		return helper.SessionResult{}, err
+	}
+	req := helper.SessionRequest{Session: d.ID, Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip}
+	now := d.Status
+	if verb == helper.VerbApply {
+		a := approvalOf(d)
+		req.Approval = &a
+		if err := s.Move(ctx, d.ID, plan.Approved, plan.Applying, store.Update{Now: e.cfg.Now()}); err != nil {
+			return helper.SessionResult{}, err
+		}
+		now = plan.Applying
+	}
+	var res helper.SessionResult
+	err = e.withHelper(ctx, t, d.asRoot, func(c *frame.Client, info transport.Info) error {
+		if hostKey(info) != d.HostKey {
+			return diag.New(diag.Conflict, verb, "plan it again", "the target has another host key than the one it was planned for")
+		}
+		return e.call(ctx, c, verb, req, &res, events(o.Progress))
+	})
+	return res, errors.Join(err, e.follow(ctx, s, d.ID, now, res, err))
+}
+
+func events(progress func(helper.Progress)) func(json.RawMessage) {
+	if progress == nil {
+		return nil
+	}
+	return func(m json.RawMessage) {
+		var p helper.Progress
+		if json.Unmarshal(m, &p) == nil { // an event that cannot be read is not shown
+			progress(p)
+		}
+	}
+}
+
+// approvalOf returns the newest approval of d.
+func approvalOf(d Detail) plan.Approval {
+	var a plan.Approval
+	for _, x := range d.Decisions {
+		if !x.Reject {
+			a = x
+		}
+	}
+	return a
+}
+
+// follow brings the store to where the target says the session is. After an error
+// that leaves it unknown the status stays, and resume or rollback find out.
+func (e *Engine) follow(ctx context.Context, s store.Store, id string, from plan.Status, res helper.SessionResult, err error) error {
+	to := res.Status
+	if err != nil {
+		switch diag.KindOf(err) {
+		case diag.Partial:
+			to = plan.Partial
+		case diag.Lost, diag.Unreachable, diag.Canceled:
+			return nil
+		default: // refused before the first effect
+			to = plan.Failed
+		}
+	}
+	if to == "" || to == from || !plan.CanMove(from, to) {
+		return nil
+	}
+	message := res.Message
+	if err != nil {
+		message = err.Error()
+	}
+	return s.Move(context.WithoutCancel(ctx), id, from, to, store.Update{Now: e.cfg.Now(), Message: message})
+}
+
+// Prune forgets sessions that ended before the given time.
+func (e *Engine) Prune(ctx context.Context, before time.Time) ([]string, error) {
+	s, err := e.cfg.Store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.Prune(ctx, before)
+}

@@ -1,0 +1,266 @@
+package helper
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bowline-sh/bowline/change"
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/apply"
+	"github.com/bowline-sh/bowline/internal/durable"
+	"github.com/bowline-sh/bowline/internal/frame"
+	"github.com/bowline-sh/bowline/internal/overlay"
+	"github.com/bowline-sh/bowline/internal/overlay/deferral"
+	"github.com/bowline-sh/bowline/plan"
+)
+
+// sessionsDir is where sessions are kept on a target, below the login's home.
+func sessionsDir() (string, error) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(home, ".local", "share", "bowline", "sessions")
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+// Bounds on what goes to the client besides the plan, in bytes.
+const (
+	maxContent  = 256 << 10 // of one file
+	maxContents = 16 << 20  // of all
+	maxOutput   = 256 << 10 // of the script's output
+)
+
+func planSession(ctx context.Context, r *frame.Request) (any, error) {
+	var req PlanRequest
+	if err := r.Decode(&req); err != nil {
+		return nil, err
+	}
+	if err := plan.ValidID(req.Session); err != nil {
+		return nil, diag.New(diag.Usage, "plan", "", "%w", err)
+	}
+	parent, err := sessionsDir()
+	if err != nil {
+		return nil, diag.New(diag.Failure, "plan", "make the home directory of the login writable", "%w", err)
+	}
+	work, err := os.MkdirTemp(parent, ".new-")
+	if err != nil {
+		return nil, diag.New(diag.Failure, "plan", "", "%w", err)
+	}
+	defer os.RemoveAll(work)
+	d := dryRun{req: req, work: work}
+	res, err := d.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.publish(parent, res.Plan); err != nil {
+		return nil, diag.New(diag.Failure, "keep session", "", "%w", err)
+	}
+	return res, nil
+}
+
+// dryRun is one dry run and the directory it works in.
+type dryRun struct {
+	req  PlanRequest
+	work string
+}
+
+func (d dryRun) run(ctx context.Context) (PlanResult, error) {
+	layer, scratch := filepath.Join(d.work, "layer"), filepath.Join(d.work, "scratch")
+	if err := errors.Join(os.Mkdir(layer, 0o700), os.Mkdir(scratch, 0o700)); err != nil {
+		return PlanResult{}, err
+	}
+	argv, err := d.argv()
+	if err != nil {
+		return PlanResult{}, err
+	}
+	mode := plan.User
+	if os.Geteuid() == 0 {
+		mode = plan.Root
+	}
+	home := cmp.Or(os.Getenv("HOME"), "/")
+	var stdout, stderr limited
+	rules, volatile := deferral.Default(), overlay.DefaultVolatile()
+	res, err := overlay.Run(ctx, overlay.Request{
+		Argv: argv, Dir: home, Env: os.Environ(), Stdout: &stdout, Stderr: &stderr, Mode: mode, HostNet: d.req.HostNet,
+		Timeout: d.req.Timeout, Table: rules, Volatile: volatile, Scratch: scratch, Blobs: sink{layer},
+	})
+	if err != nil {
+		return PlanResult{}, err
+	}
+	p := plan.Plan{
+		Version: plan.Version, Session: d.req.Session, Target: d.req.Target, HostKey: d.req.HostKey, Login: login(), Mode: mode,
+		Profile: digestOf(rules, volatile), Script: hex.EncodeToString(sum(d.req.Script)), Argv: text(d.req.Argv), Exit: res.Exit, Created: d.req.Created,
+		Ops: res.Ops, Warnings: slices.Concat(res.Labels, res.Warnings), Truncated: stdout.cut || stderr.cut, Stdout: stdout.Bytes(), Stderr: stderr.Bytes(),
+	}
+	if res.TimedOut {
+		return PlanResult{}, diag.New(diag.Timeout, "dry run", "give it more time with --timeout", "the script was killed after %s; the host is unchanged", d.req.Timeout)
+	}
+	if err := p.Valid(); err != nil {
+		return PlanResult{}, fmt.Errorf("dry run: %w", err)
+	}
+	return PlanResult{Plan: p, Contents: d.contents(p, layer), Labels: res.Labels}, nil
+}
+
+// argv is what the dry run executes. A script lies in our work directory, which
+// its view shows too; its interpreter is started as the kernel would.
+func (d dryRun) argv() ([]string, error) {
+	args := text(d.req.Argv)
+	if d.req.Script == nil {
+		return args, nil
+	}
+	name := filepath.Base(cmp.Or(d.req.Name, "script"))
+	if name == "." || name == "/" || strings.HasPrefix(name, "-") {
+		name = "script"
+	}
+	file := filepath.Join(d.work, name)
+	if err := os.WriteFile(file, d.req.Script, 0o700); err != nil {
+		return nil, err
+	}
+	return slices.Concat(interpreter(d.req.Script), []string{file}, args), nil
+}
+
+// interpreter reads a #! line as Linux does (fs/binfmt_script.c): the program, and
+// all that follows as one argument. Without one it is sh, as for any shell.
+func interpreter(script []byte) []string {
+	line, _, _ := bytes.Cut(script, []byte("\n"))
+	rest, ok := bytes.CutPrefix(line, []byte("#!"))
+	rest = bytes.Trim(rest, " \t")
+	if !ok || len(rest) == 0 {
+		return []string{"/bin/sh"}
+	}
+	program, arg, _ := strings.Cut(string(rest), " ")
+	if arg = strings.Trim(arg, " \t"); arg == "" {
+		return []string{program}
+	}
+	return []string{program, arg}
+}
+
+func text(argv [][]byte) []string {
+	out := make([]string, len(argv))
+	for i, a := range argv {
+		out[i] = string(a)
+	}
+	return out
+}
+
+func login() string { return fmt.Sprintf("uid %d", os.Geteuid()) }
+
+func sum(b []byte) []byte {
+	s := sha256.Sum256(b)
+	return s[:]
+}
+
+// digestOf names the rules that shaped a plan.
+func digestOf(v ...any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("helper: rules cannot be encoded: " + err.Error()) // they are plain data
+	}
+	return "sha256:" + hex.EncodeToString(sum(b))
+}
+
+// contents collects small texts before and after, for diffs.
+func (d dryRun) contents(p plan.Plan, layer string) map[string][]byte {
+	out, room := map[string][]byte{}, maxContents
+	add := func(s change.State, file string) {
+		if s.Type != change.File || s.Size == 0 || s.Size > maxContent || int(s.Size) > room || out[s.SHA256] != nil {
+			return
+		}
+		b, err := readRegular(file, s.Size)
+		if err == nil && utf8.Valid(b) && hex.EncodeToString(sum(b)) == s.SHA256 {
+			out[s.SHA256], room = b, room-len(b)
+		}
+	}
+	for _, op := range p.Ops {
+		if c := op.Change; c != nil {
+			add(c.Before, string(c.Path))
+			add(c.After, filepath.Join(layer, c.After.SHA256))
+		}
+	}
+	return out
+}
+
+// readRegular reads a file of at most size bytes that is no link and no device.
+func readRegular(file string, size int64) ([]byte, error) {
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), file)
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, errors.New("not a regular file"))
+	}
+	return io.ReadAll(io.LimitReader(f, size+1))
+}
+
+// publish makes the session directory and moves the captured contents into it.
+func (d dryRun) publish(parent string, p plan.Plan) error {
+	dir, err := apply.Create(parent, p, d.req.Created)
+	if err != nil {
+		return err
+	}
+	from, to := filepath.Join(d.work, "layer"), filepath.Join(dir, apply.LayerDir)
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+			return err
+		}
+	}
+	return durable.SyncDir(to)
+}
+
+// sink keeps captured contents under their digests.
+type sink struct{ dir string }
+
+func (s sink) Put(_ context.Context, r io.Reader) (digest string, size int64, err error) {
+	f, err := os.CreateTemp(s.dir, ".put-")
+	if err != nil {
+		return "", 0, err
+	}
+	defer func() {
+		err = errors.Join(err, f.Close())
+		if err != nil {
+			_ = os.Remove(f.Name()) // what matters is err
+		}
+	}()
+	h := sha256.New()
+	if size, err = io.Copy(io.MultiWriter(f, h), r); err != nil {
+		return "", 0, err
+	}
+	digest = hex.EncodeToString(h.Sum(nil))
+	return digest, size, os.Rename(f.Name(), filepath.Join(s.dir, digest))
+}
+
+// limited keeps the beginning of what is written.
+type limited struct {
+	bytes.Buffer
+	cut bool
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	room := maxOutput - l.Len()
+	if room < len(p) {
+		l.cut = true
+	}
+	l.Buffer.Write(p[:min(len(p), max(room, 0))])
+	return len(p), nil
+}

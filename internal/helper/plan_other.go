@@ -1,0 +1,20 @@
+//go:build !linux
+
+package helper
+
+import (
+	"context"
+	"errors"
+
+	"github.com/bowline-sh/bowline/internal/frame"
+)
+
+// The helper is a Linux program; elsewhere this package serves the client, which
+// needs the types of the calls.
+var errLinux = errors.New("dry runs and applies happen on Linux targets only")
+
+func planSession(context.Context, *frame.Request) (any, error) { return nil, errLinux }
+func sessionVerb(context.Context, *frame.Request) (any, error) { return nil, errLinux }
+
+// Main is for the helper's main.
+func Main([]string) (handled bool, code int) { return false, 0 }

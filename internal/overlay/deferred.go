@@ -1,0 +1,178 @@
+//go:build linux
+
+package overlay
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/gob"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bowline-sh/bowline/internal/overlay/deferral"
+	"github.com/bowline-sh/bowline/plan"
+)
+
+// accept serves stubs until the listener closes. The goroutines end with the
+// stubs, which end before the stage does.
+func (s *stage) accept(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			if err := s.serve(conn.(*net.UnixConn)); err != nil {
+				s.mu.Lock()
+				s.failed = errors.Join(s.failed, fmt.Errorf("record a command: %w", err))
+				s.mu.Unlock()
+			}
+		}()
+	}
+}
+
+// serve answers one stub. An error is of the stage; a stub that ends early, or is
+// not one of ours, is told nothing.
+func (s *stage) serve(conn *net.UnixConn) error {
+	who, err := identify(conn)
+	if err != nil {
+		return err
+	}
+	enc, dec := gob.NewEncoder(conn), gob.NewDecoder(conn)
+	var p plea
+	if err := dec.Decode(&p); err != nil || len(p.Argv) == 0 {
+		return nil
+	}
+	rule, ok := deferral.Find(s.Table, path.Base(p.Called))
+	if !ok {
+		if rule, ok = deferral.Find(s.Table, path.Base(p.Program)); !ok {
+			return enc.Encode(ruling{readAnswer: readAnswer{Exit: cannotDefer, Stderr: []byte("bowline: no rule for " + p.Program + "\n")}})
+		}
+	}
+	class, undo := deferral.Classify(rule, p.Argv)
+	if class == deferral.Read {
+		return s.read(enc, p, who)
+	}
+	var input []byte
+	if rule.Stdin {
+		if err := enc.Encode(ruling{Input: true}); err != nil {
+			return nil
+		}
+		if err := dec.Decode(&input); err != nil {
+			return nil
+		}
+		if len(input) > inputBytes {
+			return enc.Encode(ruling{readAnswer: readAnswer{Exit: cannotDefer, Stderr: []byte("bowline: too much input\n")}})
+		}
+	}
+	cmd := plan.Command{
+		Argv: p.Argv, Path: hostPath(p), Cwd: p.Cwd, Env: cleanEnv(p.Env), UID: who.uid, GID: who.gid, Groups: who.groups,
+		Undo: undo, Answer: rule.Answer,
+	}
+	if err := s.record(cmd, input); err != nil {
+		return err
+	}
+	_ = enc.Encode(ruling{readAnswer: readAnswer{Exit: rule.Answer}}) // it may have been killed
+	return nil
+}
+
+// hostPath is the path that apply runs: as it was called, if that is absolute.
+func hostPath(p plea) string {
+	switch {
+	case path.IsAbs(p.Called):
+		return path.Clean(p.Called)
+	default:
+		return path.Join(p.Cwd, p.Called)
+	}
+}
+
+func (s *stage) read(enc *gob.Encoder, p plea, who identity) error {
+	s.mu.Lock()
+	if s.deferred > 0 {
+		s.warn("%q was answered by the host as it is before the %d commands deferred until then", strings.Join(p.Argv, " "), s.deferred)
+	}
+	s.mu.Unlock()
+	r, err := s.peer.ask(message{Read: &readCall{
+		Path: hostPath(p), Argv: p.Argv, Dir: p.Cwd, UID: who.uid, GID: who.gid, Groups: who.groups, Home: envOf(p.Env, "HOME"),
+	}})
+	if err != nil {
+		return err
+	}
+	_ = enc.Encode(ruling{readAnswer: r.Read}) // it may have been killed
+	return nil
+}
+
+// record captures what the script did so far, then the command.
+func (s *stage) record(cmd plan.Command, input []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed != nil {
+		return nil
+	}
+	if err := s.stretchLocked(); err != nil {
+		return err
+	}
+	if len(input) > 0 {
+		sum := sha256.Sum256(input)
+		cmd.Stdin = hex.EncodeToString(sum[:])
+		if err := s.peer.send(bytes.NewReader(input), cmd.Stdin); err != nil {
+			return err
+		}
+	}
+	s.deferred++
+	return s.peer.tell(message{Op: &plan.Operation{Command: &cmd}})
+}
+
+// session are variables of the login or the shell, which mean nothing later.
+var session = []string{"_", "SHLVL", "OLDPWD", "PWD"}
+
+func cleanEnv(env []string) []string {
+	out := slices.DeleteFunc(slices.Clone(env), func(e string) bool {
+		name, _, _ := strings.Cut(e, "=")
+		return strings.HasPrefix(name, "SSH_") || slices.Contains(session, name)
+	})
+	slices.Sort(out)
+	return out
+}
+
+func envOf(env []string, name string) string {
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+type identity struct {
+	uid, gid uint32
+	groups   []uint32
+}
+
+// identify asks the kernel who is at the other end.
+func identify(conn *net.UnixConn) (identity, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return identity{}, err
+	}
+	var id identity
+	var inner error
+	err = raw.Control(func(fd uintptr) {
+		cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err != nil {
+			inner = err
+			return
+		}
+		id.uid, id.gid = cred.Uid, cred.Gid
+		id.groups, inner = peerGroups(int(fd))
+	})
+	return id, errors.Join(err, inner)
+}

@@ -1,0 +1,157 @@
+package bowline
+
+import (
+	"context"
+	"time"
+
+	"github.com/bowline-sh/bowline/internal/engine"
+	"github.com/bowline-sh/bowline/internal/helper"
+	"github.com/bowline-sh/bowline/internal/store"
+	"github.com/bowline-sh/bowline/plan"
+)
+
+// PlanRequest is a change to be planned. Script or Argv is required.
+type PlanRequest struct {
+	Target  string        // name; "" means the default target
+	AsRoot  bool          // dry-run, and later apply, as root through sudo -n
+	HostNet bool          // let the dry run use the target's network
+	Name    string        // for the session's id; default from the script or command
+	Note    string        // why, for whoever reviews it
+	Script  []byte        // text of a script, run by its own #! line; Argv are then its arguments
+	File    string        // base name of the script's file
+	Argv    []string      // a command, if there is no script
+	Timeout time.Duration // of the dry run; default 5 minutes
+}
+
+// Session is one reviewed change: what it would do, who decided, where it stands.
+type Session struct {
+	ID        string
+	Name      string
+	Note      string
+	Target    string
+	Status    plan.Status
+	Digest    string // of the plan: what an approval names
+	User      string // who asked for it, where, and through what
+	Host      string
+	Surface   string
+	Created   time.Time
+	Updated   time.Time
+	Expires   time.Time // of the wait for approval, then of the approval
+	Message   string
+	Plan      plan.Plan         // zero in lists
+	Contents  map[string][]byte // small contents before and after, by SHA-256; nil in lists
+	Decisions []plan.Approval   // nil in lists
+}
+
+func sessionOf(x store.Session) Session {
+	return Session{ID: x.ID, Name: x.Name, Note: x.Note, Target: x.Target, Status: x.Status, Digest: x.Digest, User: x.User, Host: x.Host,
+		Surface: x.Surface, Created: x.Created, Updated: x.Updated, Expires: x.Expires, Message: x.Message}
+}
+
+// Plan runs a script or command against a copy-on-write view of the target and
+// returns what it would do as a pending session. The target is unchanged, whatever
+// the error.
+func (c *Client) Plan(ctx context.Context, req PlanRequest) (Session, error) {
+	p, err := c.parts.Engine.Plan(ctx, engine.PlanRequest(req))
+	s := sessionOf(p.Session)
+	s.Plan, s.Contents = p.Plan, p.Contents
+	return s, err
+}
+
+// SessionQuery selects sessions; zero fields select all.
+type SessionQuery struct {
+	Status plan.Status
+	Target string
+	Limit  int
+}
+
+// Sessions lists sessions, newest first.
+func (c *Client) Sessions(ctx context.Context, q SessionQuery) ([]Session, error) {
+	list, err := c.parts.Engine.List(ctx, store.Filter(q))
+	out := make([]Session, len(list))
+	for i, x := range list {
+		out[i] = sessionOf(x)
+	}
+	return out, err
+}
+
+// Session returns one session whole.
+func (c *Client) Session(ctx context.Context, id string) (Session, error) {
+	d, err := c.parts.Engine.Get(ctx, id)
+	s := sessionOf(d.Session)
+	s.Plan, s.Contents, s.Decisions = d.Plan, d.Contents, d.Decisions
+	return s, err
+}
+
+// Approve allows the session to be applied once within the hour. digest, if not
+// "", must be the plan's: it says that exactly this was read.
+func (c *Client) Approve(ctx context.Context, id, digest string) (plan.Approval, error) {
+	return c.parts.Engine.Decide(ctx, id, digest, false, "")
+}
+
+// Reject ends a session that was not applied.
+func (c *Client) Reject(ctx context.Context, id, reason string) error {
+	_, err := c.parts.Engine.Decide(ctx, id, "", true, reason)
+	return err
+}
+
+// Progress is one step of an apply or rollback.
+type Progress struct {
+	Op   int // operation, from 1
+	What string
+	Text string // output of a deferred command; hostile
+}
+
+// SessionResult is where a session stands.
+type SessionResult struct {
+	Status  plan.Status
+	Done    int // operations
+	Total   int
+	Notes   []string
+	Message string
+}
+
+// ApplyOptions are for Apply, Resume and Rollback.
+type ApplyOptions struct {
+	Force    bool // rollback: also what was changed since
+	DryRun   bool // rollback: only say what it would do
+	Rerun    bool // resume: run the interrupted command again
+	Skip     bool // resume: take the interrupted command as done
+	Progress func(Progress)
+}
+
+func (o ApplyOptions) engine() engine.Options {
+	out := engine.Options{Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip}
+	if o.Progress != nil {
+		out.Progress = func(p helper.Progress) { o.Progress(Progress(p)) }
+	}
+	return out
+}
+
+// Apply carries out an approved session: exactly the captured bytes and commands,
+// checked against what the target looks like now, journalled. It goes on on the
+// target if the link drops. An error of kind conflict or denied means that nothing
+// was touched; partial, that Resume and Rollback both work.
+func (c *Client) Apply(ctx context.Context, id string, o ApplyOptions) (SessionResult, error) {
+	r, err := c.parts.Engine.Apply(ctx, id, o.engine())
+	return SessionResult(r), err
+}
+
+// Resume finishes an apply that was broken off.
+func (c *Client) Resume(ctx context.Context, id string, o ApplyOptions) (SessionResult, error) {
+	r, err := c.parts.Engine.Resume(ctx, id, o.engine())
+	return SessionResult(r), err
+}
+
+// Rollback takes a session back. What somebody changed since is a conflict, and
+// nothing is touched, unless Force is set.
+func (c *Client) Rollback(ctx context.Context, id string, o ApplyOptions) (SessionResult, error) {
+	r, err := c.parts.Engine.Rollback(ctx, id, o.engine())
+	return SessionResult(r), err
+}
+
+// PruneSessions forgets sessions that ended before the given time and returns
+// their ids.
+func (c *Client) PruneSessions(ctx context.Context, before time.Time) ([]string, error) {
+	return c.parts.Engine.Prune(ctx, before)
+}
