@@ -22,6 +22,7 @@ type AuditEntry struct {
 	Host    string
 	Surface string
 	Client  string
+	Session string // of a change
 	Target  string
 	Address string // "host:port" that was connected to
 	Login   string
@@ -40,7 +41,7 @@ type AuditEntry struct {
 func auditEntry(e audit.Entry) AuditEntry {
 	out := AuditEntry{
 		Seq: e.Seq, Time: e.Time, ID: e.ID, Event: string(e.Event), Verb: e.Verb, User: e.Actor.User, Host: e.Actor.Host, Surface: e.Actor.Surface,
-		Client: e.Actor.Client, Target: e.Target, Address: e.Address, Login: e.Login, HostKey: e.HostKey, Profile: e.Profile, Argv: e.Argv, Text: e.Text, Raw: e.Raw(),
+		Client: e.Actor.Client, Session: e.Session, Target: e.Target, Address: e.Address, Login: e.Login, HostKey: e.HostKey, Profile: e.Profile, Argv: e.Argv, Text: e.Text, Raw: e.Raw(),
 	}
 	if r := e.Result; r != nil {
 		out.Status, out.Kind, out.Exit, out.Error = string(r.Status), r.Kind, r.ExitCode, r.Error

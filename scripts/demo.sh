@@ -6,17 +6,17 @@ cd "$(dirname "$0")/.."
 bowline=$PWD/bin/bowline
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/bowline-demo.XXXXXX")
-sshd_pid=""
+sshd_pid="" site=""
 cleanup() {
 	[ -z "$sshd_pid" ] || kill "$sshd_pid" 2>/dev/null || true
-	rm -rf "$dir"
+	rm -rf "$dir" ${site:+"$site"}
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 export XDG_CONFIG_HOME=$dir/config XDG_STATE_HOME=$dir/state XDG_RUNTIME_DIR=$dir/run
 unset SSH_AUTH_SOCK BOWLINE_TARGET
-mkdir -p "$dir/run"
+mkdir -p "$dir/run" "$dir/home"
 
 ssh-keygen -q -t ed25519 -N '' -f "$dir/host_key"
 ssh-keygen -q -t ed25519 -N '' -f "$dir/client_key"
@@ -37,6 +37,7 @@ start_sshd() {
 		PasswordAuthentication no
 		PermitRootLogin prohibit-password
 		Subsystem sftp internal-sftp
+		SetEnv HOME=$dir/home
 	CONF
 	"$sshd" -D -e -f "$dir/sshd_config" 2>"$dir/sshd.log" &
 	sshd_pid=$!
@@ -87,6 +88,35 @@ printf '#!/bin/sh\necho "hello from $(uname -s), $# arguments"; exit 42\n' >"$di
 show 42 run -t web1 -p script --script "$dir/check.sh" -- one two
 say "Every program can read the answer."
 show 0 run -t web1 --json -- cat /etc/hostname
+if [ "$(id -u)" = 0 ]; then
+	# A throwaway directory of the "host", and a service manager that only logs.
+	site=$(mktemp -d /srv/bowline-demo.XXXXXX)
+	printf 'workers=1\nport=80\n' >"$site/app.conf"
+	chmod 755 "$site"
+	cat >"$dir/fix.sh" <<-SCRIPT
+		#!/bin/sh
+		set -e
+		cd $site
+		sed -i s/workers=1/workers=4/ app.conf
+		mkdir conf.d
+		echo 'log=debug' > conf.d/log.conf
+	SCRIPT
+	say "Now the second promise: a real script, run against a copy-on-write view of the real host."
+	show 0 plan -t web1 --note 'more workers' "$dir/fix.sh"
+	id=$("$bowline" session list --limit 1 --json | sed 's/.*"id":"\([^"]*\)".*/\1/')
+	say "Nothing has changed yet, and nothing can be applied before a person has approved exactly this."
+	show 0 run -t web1 -- cat "$site/app.conf"
+	show 12 apply "$id"
+	show 0 diff "$id"
+	show 0 approve "$id" --yes
+	say "Apply replays the captured bytes; the script never runs a second time."
+	show 0 apply "$id"
+	show 0 run -t web1 -- cat "$site/app.conf"
+	say "And back, exactly."
+	show 0 rollback "$id" --yes
+	show 0 run -t web1 -- cat "$site/app.conf"
+fi
+
 say "Everything is on record, in a log that shows any edit."
 show 0 audit list --limit 6
 show 0 audit verify

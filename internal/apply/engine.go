@@ -33,6 +33,7 @@ type engine struct {
 	calls int
 	devs  map[uint64]change.Path // file systems with something unsynced, by a directory on it
 	dirty map[change.Path]bool   // directories with unsynced entries
+	times map[change.Path]int64  // of directories that held temporary files
 }
 
 // errChanged stops an operation whose path is not as it may be.
@@ -126,7 +127,7 @@ func (e *engine) decide(s step, now safepath.Info) string {
 
 // stretch carries out the changes between two commands.
 func (e *engine) stretch(ctx context.Context, k int) error {
-	e.devs, e.dirty = map[uint64]change.Path{}, map[change.Path]bool{}
+	e.devs, e.dirty, e.times = map[uint64]change.Path{}, map[change.Path]bool{}, map[change.Path]int64{}
 	items := make([]*item, 0)
 	for _, s := range e.m.steps(k, e.undo) {
 		if err := check(ctx); err != nil {
@@ -167,6 +168,9 @@ func (e *engine) stretch(ctx context.Context, k int) error {
 		return err
 	}
 	if err := e.removeHolders(items); err != nil {
+		return err
+	}
+	if err := e.keepTimes(items); err != nil {
 		return err
 	}
 	if err := e.syncAll(); err != nil {
@@ -226,7 +230,10 @@ func (e *engine) place(parent change.Path, after map[change.Path]change.Type) (p
 	for p := parent; ; p = change.Path(path.Dir(string(p))) {
 		d, err := e.s.root.Open(string(p))
 		if err == nil {
-			d.Close()
+			var info safepath.Info
+			info, err = d.Info()
+			e.times[p] = info.MTime
+			err = errors.Join(err, d.Close())
 		}
 		typ, listed := after[p]
 		if err == nil && (!listed || typ == change.Dir) {
@@ -651,6 +658,53 @@ func (e *engine) finishDirs(items []*item) error {
 	}
 	delete(e.devs, 0) // new directories: their parents are dirty
 	return nil
+}
+
+// keepTimes gives directories that only held temporary files their time back: a
+// file that was written in earnest would not have moved it.
+func (e *engine) keepTimes(items []*item) error {
+	for _, it := range items {
+		delete(e.times, it.Path)
+		if movesParent(it.Change) {
+			delete(e.times, change.Path(path.Dir(string(it.Path))))
+		}
+	}
+	moved := e.m.moved(items)
+	for p, mtime := range e.times {
+		if t := e.m.tracks[p]; !e.undo && t != nil && !t.touched && !moved[p] { // what was seen may be after a crash
+			mtime = t.orig.State.MTime
+		}
+		d, err := e.s.root.Open(string(p))
+		if err != nil {
+			return err
+		}
+		err = e.do("keep time", func() error { return d.SetMTime(mtime) })
+		if err = errors.Join(err, d.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// movesParent reports whether a change moves the time of its directory.
+func movesParent(c change.Change) bool {
+	return c.Before.Absent() || c.After.Absent() || c.Before.Type != c.After.Type || c.Link != ""
+}
+
+// moved returns the directories whose time stretches before that of items moved.
+func (m *model) moved(items []*item) map[change.Path]bool {
+	out := map[change.Path]bool{}
+	for _, st := range m.stretches {
+		if len(items) > 0 && st.First+len(st.Changes) > items[0].op {
+			break
+		}
+		for _, c := range st.Changes {
+			if movesParent(c) {
+				out[change.Path(path.Dir(string(c.Path)))] = true
+			}
+		}
+	}
+	return out
 }
 
 // fewDirs is where syncing the whole file system becomes cheaper than directory

@@ -80,12 +80,12 @@ type model struct {
 	plan      plan.Plan
 	stretches []plan.Stretch
 	tracks    map[change.Path]*track
-	before    [][]change.State               // of each change of each stretch
-	inplace   map[[2]uint64]bool             // inodes that a change writes into
-	groups    map[[2]uint64][]change.Path    // touched paths that were links of one inode
-	commands  map[int]*[2]command            // by operation; forward and undo
+	before    [][]change.State                // of each change of each stretch
+	inplace   map[[2]uint64]bool              // inodes that a change writes into
+	groups    map[[2]uint64][]change.Path     // touched paths that were links of one inode
+	commands  map[int]*[2]command             // by operation; forward and undo
 	stretch   map[int]*[2]struct{ b, e bool } // by number; begun and ended, forward and undo
-	dirs      map[change.Path]bool           // where temporary files may be
+	dirs      map[change.Path]bool            // where temporary files may be
 	doneOps   map[int]bool
 	plandg    string
 	sealed    string

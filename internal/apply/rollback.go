@@ -204,7 +204,7 @@ func (e *engine) linkSource(d *safepath.Dir, p change.Path, group []change.Path)
 	}
 	if orig.Handle != "" {
 		n, info := try(d.ByHandle(orig.Handle))
-		if n != nil && info.ID.SameInode(orig.ID) && info.NLink+1 > 0 {
+		if n != nil && info.ID.SameInode(orig.ID) {
 			return n, info, nil
 		}
 		if n != nil {
@@ -244,9 +244,15 @@ func (e *engine) linkSource(d *safepath.Dir, p change.Path, group []change.Path)
 func (e *engine) restoreDirs() error {
 	e.devs = map[uint64]change.Path{}
 	paths := slices.SortedFunc(maps.Keys(e.m.tracks), change.ComparePaths)
+	entered := maps.Clone(e.m.dirs)
+	for _, p := range paths {
+		if e.m.tracks[p].touched {
+			entered[p], entered[change.Path(path.Dir(string(p)))] = true, true
+		}
+	}
 	for _, p := range slices.Backward(paths) {
 		t := e.m.tracks[p]
-		if t.orig.State.Type != change.Dir || !e.entered(p) {
+		if t.orig.State.Type != change.Dir || !entered[p] {
 			continue
 		}
 		d, err := e.s.root.Open(string(p))
@@ -266,18 +272,4 @@ func (e *engine) restoreDirs() error {
 		}
 	}
 	return e.syncFS()
-}
-
-// entered reports whether the directory itself, or an entry of it, was touched, or
-// held temporary files.
-func (e *engine) entered(p change.Path) bool {
-	if e.m.tracks[p].touched || e.m.dirs[p] {
-		return true
-	}
-	for q, t := range e.m.tracks {
-		if t.touched && change.Path(path.Dir(string(q))) == p {
-			return true
-		}
-	}
-	return false
 }

@@ -126,6 +126,7 @@ type jsonEntry struct {
 	User       string    `json:"user"`
 	Surface    string    `json:"surface"`
 	Client     string    `json:"client,omitempty"`
+	Session    string    `json:"session,omitempty"`
 	Target     string    `json:"target,omitempty"`
 	Address    string    `json:"address,omitempty"`
 	Login      string    `json:"login,omitempty"`
@@ -141,7 +142,7 @@ type jsonEntry struct {
 }
 
 func newJSONEntry(e bowline.AuditEntry) jsonEntry {
-	return jsonEntry{Seq: e.Seq, Time: e.Time, ID: e.ID, Event: e.Event, Verb: e.Verb, User: e.User, Surface: e.Surface, Client: e.Client, Target: e.Target,
+	return jsonEntry{Seq: e.Seq, Time: e.Time, ID: e.ID, Event: e.Event, Verb: e.Verb, User: e.User, Surface: e.Surface, Client: e.Client, Session: e.Session, Target: e.Target,
 		Address: e.Address, Login: e.Login, HostKey: e.HostKey, Profile: e.Profile, Argv: e.Argv, Text: e.Text, Status: e.Status, Kind: e.Kind,
 		ExitCode: e.Exit, DurationMS: e.Elapsed.Milliseconds(), Error: e.Error}
 }
@@ -194,6 +195,9 @@ func what(e bowline.AuditEntry) string {
 	}
 	if e.Text != "" {
 		out = append(out, e.Text)
+	}
+	if e.Session != "" && e.Event == "intent" {
+		out = append(out, e.Session)
 	}
 	text := strings.Join(out, ": ")
 	if runes := []rune(text); len(runes) > 100 {

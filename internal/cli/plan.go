@@ -101,7 +101,10 @@ func (env *Env) showSession(s bowline.Session) {
 		fmt.Fprintf(w, "  %s %s\n", env.colour(red, "warning:"), safe(x))
 	}
 	if s.Plan.Exit != 0 {
-		fmt.Fprintf(w, "  %s the script ended with %d in the dry run\n", env.colour(red, "warning:"), s.Plan.Exit)
+		fmt.Fprintf(w, "  %s the script ended with exit code %d in the dry run, and said:\n", env.colour(red, "warning:"), s.Plan.Exit)
+		for _, line := range lastLines(string(s.Plan.Stdout)+string(s.Plan.Stderr), 12) {
+			fmt.Fprintf(w, "    | %s\n", safe(line))
+		}
 	}
 	fmt.Fprintln(w)
 	for _, r := range review.Rows(s.Plan) {
@@ -111,6 +114,12 @@ func (env *Env) showSession(s bowline.Session) {
 		fmt.Fprintln(w, "  nothing would change")
 	}
 	fmt.Fprintf(w, "\nPlan: %s.\n%s, mode %s\n", review.Sum(s.Plan), s.Digest, s.Plan.Mode)
+}
+
+// lastLines returns up to n lines from the end of text.
+func lastLines(text string, n int) []string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return lines[max(0, len(lines)-n):]
 }
 
 func (env *Env) showRow(w io.Writer, r review.Row) {

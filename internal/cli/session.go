@@ -209,10 +209,22 @@ func act(env *Env, use, short, long string, question string, f func(ctx context.
 		for _, n := range r.Notes {
 			env.note("%s", n)
 		}
-		fmt.Fprintf(env.Stdout, "%s: %s (%d of %d operations)\n", s.ID, r.Status, r.Done, r.Total)
+		fmt.Fprintf(env.Stdout, "%s: %s\n", s.ID, standing(r))
 		return nil
 	})
 	return cmd, &o
+}
+
+// standing says where a session stands, in a few words.
+func standing(r bowline.SessionResult) string {
+	switch r.Status {
+	case plan.Executed:
+		return fmt.Sprintf("executed, %d of %d operations", r.Done, r.Total)
+	case plan.RolledBack:
+		return fmt.Sprintf("rolled_back, all %d operations taken back", r.Total)
+	default:
+		return fmt.Sprintf("%s, %d of %d operations in effect", r.Status, r.Done, r.Total)
+	}
 }
 
 func (env *Env) progress(p bowline.Progress, total int) {

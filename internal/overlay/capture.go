@@ -433,7 +433,11 @@ func (c *capture) send(e *entry, ch change.Change) error {
 	if c.sentBytes+ch.After.Size > c.stage.MaxBytes {
 		return refuse("the script wrote more than %d bytes", c.stage.MaxBytes)
 	}
-	f, err := openPlain(e.content)
+	content := string(ch.Path) // of the base, if the script put it back
+	if e != nil {
+		content = e.content
+	}
+	f, err := openPlain(content)
 	if err != nil {
 		return fmt.Errorf("read %q: %w", ch.Path, err)
 	}

@@ -56,9 +56,10 @@ func (c *capture) compareOne(p string, now time.Time) (*change.Change, error) {
 		}
 	}
 	e := c.cur[p]
-	if e == nil {
-		if c.prev[p] != nil && ch.Before.Absent() != base.Absent() {
-			ch.After.MTime, ch.After.NLink = 0, 0
+	if e == nil { // back to what it was
+		ch.After.NLink = 0
+		if ch.Before.Same(base) {
+			ch.After.MTime = 0
 		}
 		return ch, nil
 	}

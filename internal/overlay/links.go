@@ -98,6 +98,11 @@ func (c *capture) indexed(l *layer, file string, from origin) error {
 		return err
 	}
 	inode := fmt.Sprintf("%d:%d", m.dev, m.ino)
+	for p, e := range c.prev {
+		if _, touched := c.cur[p]; !touched && e.inode == inode && e.keeper && !c.hidden(p) {
+			c.cur[p] = &entry{state: st, content: file, inode: inode, keeper: true}
+		}
+	}
 	for _, e := range c.cur {
 		if e.inode == inode && e.keeper {
 			return nil

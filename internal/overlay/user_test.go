@@ -60,7 +60,7 @@ func TestUserMode(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(home) })
 	before := snapshot(t, home)
 	out, code := asUser(t, `cd $HOME/overlay-test; echo 1 >> a; rm b; rm -rf d; mkdir d; echo n > n; ln -s n s; ln n n2; systemctl --user restart x; chmod 600 n; rm -f rooted
-		echo bad > /etc/motd || echo denied; echo bad > /usr/x || echo denied; touch /x || echo denied; id -u; mount -t tmpfs x /mnt; unshare -Ur true || echo denied; exit 4`)
+		echo bad > /etc/motd || echo REFUSED; echo bad > /usr/x || echo REFUSED; touch /x || echo REFUSED; id -u; mount -t tmpfs x /mnt; unshare -Ur true || echo REFUSED; exit 4`)
 	if d := snapshot(t, home); len(d) != len(before) {
 		t.Error("the host was changed")
 	}
@@ -74,7 +74,7 @@ func TestUserMode(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
-	if strings.Count(out, "denied\n") != 4 || code != 4 || !strings.Contains(out, "owner: 0\n") {
+	if strings.Count(out, "REFUSED\n") != 4 || code != 4 || !strings.Contains(out, "owner: 0\n") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	t.Log(out)

@@ -269,31 +269,41 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("nobody listens") }
 
-// testNonBlocking floods a stream that the command made non-blocking: the
-// report of its end must still come through.
+// testNonBlocking floods a stream that the command made non-blocking, until
+// nothing goes through any more: the report of its end must still come.
 func testNonBlocking(t *testing.T, conn transport.Conn) {
 	const flood = `
-import os
+import os, time
 os.set_blocking(2, False)
-try:
-    while True: os.write(2, b"x" * 65536)
-except BlockingIOError: pass
+stuck = 0
+while stuck < 20:
+    try:
+        os.write(2, b"x" * 65536)
+        stuck = 0
+    except BlockingIOError:
+        stuck += 1
+        time.sleep(0.02)
 os._exit(7)`
+	before := sandboxtest.With("sleep\x000.1")
 	cmd := script(t, "python3", "-c", flood)
-	cmd.Stderr = &slow{}
+	cmd.Stderr = &plug{pulled: func() bool {
+		// BOOT sleeps between its tries.
+		return slices.ContainsFunc(sandboxtest.With("sleep\x000.1"), func(p string) bool { return !slices.Contains(before, p) })
+	}}
 	if o := ran(t, try(t.Context(), conn, cmd)); o.ExitCode != 7 {
 		t.Errorf("%+v", o.Result)
 	}
 }
 
-// slow reads so slowly that the pipes before it are full.
-type slow struct{ calls int }
+// plug lets nothing through until pulled says so, or half a minute has passed.
+type plug struct{ pulled func() bool }
 
-func (s *slow) Write(p []byte) (int, error) {
-	if s.calls++; s.calls < 4 {
-		_ = sha256.Sum256(make([]byte, 64<<20)) // takes its time, and the processor's
+func (p *plug) Write(b []byte) (int, error) {
+	for deadline := time.Now().Add(20 * time.Second); p.pulled != nil && !p.pulled() && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond) // polls for the condition
 	}
-	return len(p), nil
+	p.pulled = nil
+	return len(b), nil
 }
 
 // testKillsAround kills whatever the command can name.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -15,7 +16,9 @@ import (
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/sandbox"
 	"github.com/bowline-sh/bowline/internal/sandbox/sandboxtest"
+	"github.com/bowline-sh/bowline/internal/testkit"
 	"github.com/bowline-sh/bowline/internal/transport"
+	"github.com/bowline-sh/bowline/profile"
 )
 
 // grace is how long what was killed may take to be gone from the process list,
@@ -179,26 +182,64 @@ func TestLinkDrops(t *testing.T) {
 	})
 }
 
-// TestKilledWhileStarting ends runs at every stage of the start of a sandbox:
-// bubblewrap leaves its inner process behind if it is killed at the wrong time.
+// TestKilledWhileStarting ends runs at every stage of a slow start: bubblewrap
+// leaves its inner process behind if it is killed at the wrong time, and that
+// one goes on to execute the command (regression).
 func TestKilledWhileStarting(t *testing.T) {
 	onEveryHost(t, func(t *testing.T, h sandboxtest.Host) {
-		t.Parallel()
 		conn, cgroupsGone := h.Dial(t), sandboxtest.WatchCgroups(t)
-		for after := range 30 {
-			marker := marked()
-			cmd := script(t, "sleep", marker)
-			cmd.Timeout = time.Duration(after+1) * time.Millisecond
-			if after%2 == 1 {
-				cmd.Stdin = silence(t)
+		for _, binds := range []int{0, 250} { // the latter take a while
+			for after := range 20 {
+				marker := marked()
+				cmd := script(t, "sleep", marker)
+				for i := range binds {
+					cmd.Profile.Binds = append(cmd.Profile.Binds, profile.Bind{Source: "/etc", Target: fmt.Sprintf("/x/%d", i), ReadOnly: true})
+				}
+				cmd.Profile.Hide = nil
+				cmd.Timeout = time.Duration(1+after*(1+binds/50)) * time.Millisecond
+				if after%2 == 1 {
+					cmd.Stdin = silence(t)
+				}
+				if o := ran(t, try(t.Context(), conn, cmd)); !o.TimedOut {
+					t.Errorf("%+v after %s", o.Result, cmd.Timeout)
+				}
+				sandboxtest.Gone(t, grace, marker)
 			}
-			if o := ran(t, try(t.Context(), conn, cmd)); !o.TimedOut {
-				t.Errorf("%+v after %s", o.Result, cmd.Timeout)
-			}
-			sandboxtest.Gone(t, grace, marker)
 		}
 		cgroupsGone()
 	})
+}
+
+// leavesBehind is a bwrap whose inner process has left its group and does not
+// die with it, as the real one's for a moment.
+const leavesBehind = `#!/bin/sh
+setsid sh -c 'sleep 300; :' "$@" >/dev/null 2>&1 </dev/null &
+sleep 300
+`
+
+// TestLeftBehind: what bubblewrap leaves behind is found and killed.
+func TestLeftBehind(t *testing.T) {
+	dir := testkit.Dir(t)
+	if err := os.WriteFile(filepath.Join(dir, "bwrap"), []byte(leavesBehind), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, login := range []string{"root", testkit.User(t)} {
+		h := sandboxtest.SSH(t, "ssh", login, testkit.ConfigLines("SetEnv PATH="+dir+":/usr/sbin:/usr/bin:/sbin:/bin"))
+		for _, input := range []string{"without stdin", "with stdin"} {
+			t.Run(login+" "+input, func(t *testing.T) {
+				marker := marked()
+				cmd := script(t, "ls", marker)
+				cmd.Timeout = 300 * time.Millisecond
+				if input == "with stdin" {
+					cmd.Stdin = silence(t)
+				}
+				if o := ran(t, try(t.Context(), h.Dial(t), cmd)); !o.TimedOut {
+					t.Errorf("%+v", o.Result)
+				}
+				sandboxtest.Gone(t, grace, marker)
+			})
+		}
+	}
 }
 
 // TestBubblewrapKilled: the outcome is unknown, and not "nothing ran".

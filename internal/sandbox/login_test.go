@@ -135,6 +135,17 @@ func common(t *testing.T, conn transport.Conn) {
 	refusal(t, try(t.Context(), conn, script(t, "nosuch")), diag.NotFound)
 }
 
+// secretive sees that a command which is given the login's environment, as a
+// profile may have it, does not find ours there.
+func secretive(t *testing.T, conn transport.Conn) {
+	t.Helper()
+	cmd := script(t, "env")
+	cmd.Profile.ClearEnv = false
+	if o := ran(t, try(t.Context(), conn, cmd)); strings.ContainsAny(o.out, "\x02") || strings.Contains(o.out, "set -- ") {
+		t.Errorf("the environment inside holds what BOOT was told: %q", o.out)
+	}
+}
+
 // TestHostileEnvironment: a login may export what changes how shells read.
 func TestHostileEnvironment(t *testing.T) {
 	dir := testkit.Dir(t)
@@ -149,13 +160,15 @@ func TestHostileEnvironment(t *testing.T) {
 	// sshd takes the first SetEnv line only; all variables go on one.
 	line := "SetEnv " + strings.ReplaceAll(strings.Join(set, " "), "SetEnv ", "")
 	h := sandboxtest.SSH(t, "ssh", testkit.User(t), testkit.ConfigLines(line))
-	common(t, h.Dial(t))
+	conn := h.Dial(t)
+	common(t, conn)
+	secretive(t, conn)
 }
 
 // hostile is an environment that shells act upon, and names that BOOT uses.
 func hostile(rc string) []string {
 	env := []string{"ENV=" + rc, "BASH_ENV=" + rc, "IFS=aeiou/", "CDPATH=/", "GLOBIGNORE=*", "SHELLOPTS=nounset:noglob:noclobber:allexport:errexit",
-		"POSIXLY_CORRECT=1", "LC_ALL=C", "PS4=EVIL", "BASHOPTS=failglob:nullglob:nocaseglob"}
+		"LC_ALL=C", "PS4=EVIL", "BASHOPTS=failglob:nullglob:nocaseglob"}
 	for _, f := range []string{"printf", "echo", "read", "kill", "readlink", "ulimit", "wait", "bwrap", "unshare", "grep", "mkdir", "umask", "command"} {
 		env = append(env, "BASH_FUNC_"+f+"%%=() { :; }")
 	}
@@ -201,6 +214,7 @@ func TestShells(t *testing.T) {
 				t.Cleanup(func() { _ = conn.Close() })
 				common(t, conn)
 				masks(t, conn)
+				secretive(t, conn)
 			})
 		}
 	}

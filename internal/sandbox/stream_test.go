@@ -31,6 +31,7 @@ func FuzzStream(f *testing.F) {
 	f.Add("", "bwrap: execvp x: No such file", "1 ", []byte{3, 1}, true)
 	f.Add("\x02ABCDEFGH", testNonce[:20], "", []byte{19, 0, 200}, false)
 	f.Add(strings.Repeat("x", 3*maxNoise), "\x02"+testNonce[:5], "x", []byte{255}, true)
+	f.Add(strings.Repeat("y", 3*maxNoise), "out", "0", []byte{}, true)
 	f.Add("a", "sh: "+strings.Repeat("y", 2*maxHeld), strings.Repeat("z", 2*maxTrailer), []byte{7}, true)
 	f.Fuzz(func(t *testing.T, noise, output, trailer string, sizes []byte, stderr bool) {
 		if len(noise)+len(output)+len(trailer) > 100<<10 {
