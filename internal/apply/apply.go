@@ -172,7 +172,7 @@ func (s *Session) mayApply(now time.Time) (plan.Approval, error) {
 	if err != nil {
 		return a, err
 	}
-	if err := f.Close(); err != nil {
+	if err := unlockFile(f); err != nil {
 		return a, err
 	}
 	if by != "" {

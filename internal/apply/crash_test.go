@@ -145,7 +145,6 @@ func TestKilledAtEveryStepOfApply(t *testing.T) {
 		if !f.kill(t, "apply", step) {
 			break
 		}
-		t.Logf("step %d", step)
 		f.onward(t)
 		f.rollback(t) // and what was resumed can still be taken back
 		wantTree(t, f.host, f.before)
@@ -171,7 +170,6 @@ func TestKilledAtEveryStepOfRollback(t *testing.T) {
 		if !f.kill(t, "rollback", step) {
 			break
 		}
-		t.Logf("step %d", step)
 		s := f.open(t)
 		if rec := s.Record(); rec.RollingBack && rec.Status != plan.RolledBack {
 			if _, err := s.Resume(t.Context(), options()); diag.KindOf(err) != diag.Refused {
@@ -203,7 +201,6 @@ func TestAfterFault(t *testing.T) {
 			if name == "" {
 				break
 			}
-			t.Logf("step %d, %s, kept %v", step, name, kept)
 			f.onward(t)
 			f = first.again(t, top)
 			f.applyFault(t, step, kept)

@@ -164,10 +164,10 @@ func (e *engine) stretch(ctx context.Context, k int) error {
 			}
 		}
 	}
-	if err := e.finishDirs(items); err != nil {
+	if err := e.removeHolders(items); err != nil {
 		return err
 	}
-	if err := e.removeHolders(items); err != nil {
+	if err := e.finishDirs(items); err != nil {
 		return err
 	}
 	if err := e.keepTimes(items); err != nil {
@@ -663,22 +663,31 @@ func (e *engine) finishDirs(items []*item) error {
 // keepTimes gives directories that only held temporary files their time back: a
 // file that was written in earnest would not have moved it.
 func (e *engine) keepTimes(items []*item) error {
+	listed, moving := map[change.Path]bool{}, map[change.Path]bool{}
 	for _, it := range items {
-		delete(e.times, it.Path)
+		listed[it.Path] = true
 		if movesParent(it.Change) {
-			delete(e.times, change.Path(path.Dir(string(it.Path))))
+			moving[change.Path(path.Dir(string(it.Path)))] = true
 		}
 	}
 	moved := e.m.moved(items)
+	for p := range e.m.dirs { // also those of a run that was broken off
+		if t := e.m.tracks[p]; !e.undo && t != nil && !t.touched && !moved[p] && t.orig.State.Type == change.Dir {
+			e.times[p] = t.orig.State.MTime
+		}
+	}
 	for p, mtime := range e.times {
-		if t := e.m.tracks[p]; !e.undo && t != nil && !t.touched && !moved[p] { // what was seen may be after a crash
-			mtime = t.orig.State.MTime
+		if listed[p] || moving[p] {
+			continue
 		}
 		d, err := e.s.root.Open(string(p))
 		if err != nil {
 			return err
 		}
-		err = e.do("keep time", func() error { return d.SetMTime(mtime) })
+		info, err := d.Info()
+		if err == nil && info.MTime != mtime {
+			err = e.do("keep time", func() error { return d.SetMTime(mtime) })
+		}
 		if err = errors.Join(err, d.Close()); err != nil {
 			return err
 		}

@@ -311,11 +311,12 @@ func (s *Session) Lock() (unlock func() error, err error) {
 		}
 		return nil, fmt.Errorf("lock session: %w", err)
 	}
+	// Unlocked, not only closed: a process being forked meanwhile has a copy of f.
+	release := func() error { return unlockFile(f) }
 	if err := s.load(); err != nil { // somebody may have been at it before
-		f.Close()
-		return nil, err
+		return nil, errors.Join(err, release())
 	}
-	return f.Close, nil
+	return release, nil
 }
 
 // Decide notes a person's approval or rejection. It does not check more than that
@@ -374,6 +375,9 @@ func (s *Session) denied(format string, args ...any) error {
 // hashed.
 func usedLine(id, session string) string { return sum([]byte(id)) + " " + session }
 
+// unlockFile unlocks and closes a file.
+func unlockFile(f *os.File) error { return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close()) }
+
 // used opens used-approvals, locked, and looks for the approval: by whom it was
 // used, or "".
 func (s *Session) used(id string) (f *os.File, by string, err error) {
@@ -395,8 +399,7 @@ func (s *Session) used(id string) (f *os.File, by string, err error) {
 		}
 	}
 	if err != nil {
-		f.Close()
-		return nil, "", err
+		return nil, "", errors.Join(err, unlockFile(f))
 	}
 	return f, by, nil
 }
@@ -409,7 +412,7 @@ func (s *Session) consume(a string, now time.Time, resumed bool) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer unlockFile(f)
 	if by != "" && (!resumed || by != s.name) {
 		return s.denied("the approval was used before, by session %s; an approval works once", by)
 	}

@@ -54,7 +54,7 @@ func (s *stage) serve(conn *net.UnixConn) error {
 	rule, ok := deferral.Find(s.Table, path.Base(p.Called))
 	if !ok {
 		if rule, ok = deferral.Find(s.Table, path.Base(p.Program)); !ok {
-			return enc.Encode(ruling{readAnswer: readAnswer{Exit: cannotDefer, Stderr: []byte("bowline: no rule for " + p.Program + "\n")}})
+			return enc.Encode(ruling{Answer: readAnswer{Exit: cannotDefer, Stderr: []byte("bowline: no rule for " + p.Program + "\n")}})
 		}
 	}
 	class, undo := deferral.Classify(rule, p.Argv)
@@ -70,7 +70,7 @@ func (s *stage) serve(conn *net.UnixConn) error {
 			return nil
 		}
 		if len(input) > inputBytes {
-			return enc.Encode(ruling{readAnswer: readAnswer{Exit: cannotDefer, Stderr: []byte("bowline: too much input\n")}})
+			return enc.Encode(ruling{Answer: readAnswer{Exit: cannotDefer, Stderr: []byte("bowline: too much input\n")}})
 		}
 	}
 	cmd := plan.Command{
@@ -80,7 +80,7 @@ func (s *stage) serve(conn *net.UnixConn) error {
 	if err := s.record(cmd, input); err != nil {
 		return err
 	}
-	_ = enc.Encode(ruling{readAnswer: readAnswer{Exit: rule.Answer}}) // it may have been killed
+	_ = enc.Encode(ruling{Answer: readAnswer{Exit: rule.Answer}}) // it may have been killed
 	return nil
 }
 
@@ -106,7 +106,7 @@ func (s *stage) read(enc *gob.Encoder, p plea, who identity) error {
 	if err != nil {
 		return err
 	}
-	_ = enc.Encode(ruling{readAnswer: r.Read}) // it may have been killed
+	_ = enc.Encode(ruling{Answer: r.Read}) // it may have been killed
 	return nil
 }
 

@@ -130,8 +130,8 @@ type plea struct {
 
 // verdicts of the stage on a plea.
 type ruling struct {
-	Input bool // send the standard input, then wait for another ruling
-	readAnswer
+	Input  bool // send the standard input, then wait for another ruling
+	Answer readAnswer
 }
 
 // inputBytes bounds the standard input of a deferred command.
@@ -192,9 +192,9 @@ func stub(args []string) (int, error) {
 			return 0, err
 		}
 	}
-	_, err = os.Stdout.Write(r.Stdout)
-	_, err2 := os.Stderr.Write(r.Stderr)
-	return r.Exit, errors.Join(err, err2)
+	_, err = os.Stdout.Write(r.Answer.Stdout)
+	_, err2 := os.Stderr.Write(r.Answer.Stderr)
+	return r.Answer.Exit, errors.Join(err, err2)
 }
 
 // calledAs guesses argument 0, which the kernel replaces when it starts an

@@ -68,10 +68,11 @@ d() {
 # f kills what is left of the sandbox, which has our mark among its arguments:
 # bwrap asks to die with its parent only when it has set all up, and has left our
 # process group by then (do_init in bubblewrap.c); if it was killed before, its
-# inner process goes on.
+# inner process goes on. The status of grep says nothing: processes come and go
+# under it, which is an error to it.
 f() {
   x=0;
-  while [ $x -lt 50 ] && q=$(grep -ls "[b]owline_$u" /proc/[0-9]*/cmdline); do
+  while [ $x -lt 50 ] && q=$(grep -ls "[b]owline_$u" /proc/[0-9]*/cmdline || :) && [ -n "$q" ]; do
     for p in $q; do p=${p#/proc/}; kill -9 "${p%/cmdline}"; done;
     x=$((x + 1));
   done 2>/dev/null;

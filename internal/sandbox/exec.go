@@ -267,7 +267,7 @@ func lost(err error) error {
 // killScript does from a second process what y in boot.sh does: it kills the
 // group, then what bubblewrap left behind, and takes away the cgroups.
 const killScript = prelude + ` kill -9 -%[2]d || kill -9 %[1]d; n=0; ` +
-	`while [ $n -lt 50 ] && q=$(grep -ls "[b]owline_%[3]s" /proc/[0-9]*/cmdline); do for p in $q; do p=${p#/proc/}; kill -9 "${p%%/cmdline}"; done; n=$((n + 1)); done; ` +
+	`while [ $n -lt 50 ] && q=$(grep -ls "[b]owline_%[3]s" /proc/[0-9]*/cmdline || :) && [ -n "$q" ]; do for p in $q; do p=${p#/proc/}; kill -9 "${p%%/cmdline}"; done; n=$((n + 1)); done; ` +
 	`for k in /sys/fs/cgroup /sys/fs/cgroup/memory /sys/fs/cgroup/pids; do ` +
 	`k=$k/bowline-%[1]d n=0; while [ -d $k ] && [ $n -lt 60 ]; do rmdir $k || [ $n -lt 20 ] || sleep 0.1 || sleep 1; n=$((n + 1)); done; done`
 

@@ -51,7 +51,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/executor`, `diag|target|profile|internal/(audit|frame|helper|link|sandbox|transport)`},
 	{`internal/engine`, `diag|target|plan|change|internal/(audit|frame|helper|link|store|transport)`},
 	{`internal/inventory`, `diag|target|profile|internal/(audit|durable|link|sandbox|sandbox/attack|transport|transport/ssh)`},
-	{`internal/helper`, `diag|change|plan|profile|internal/(frame|sandbox|transport/local|overlay|apply)`},
+	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|sandbox|transport/local|overlay|overlay/deferral|apply)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
 	{`\.`, `diag|target|profile|plan|internal/(wire|engine|helper|store|audit|executor|inventory|sandbox|config|transport/ssh)`},

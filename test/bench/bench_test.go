@@ -135,11 +135,13 @@ func (w *world) master(b *testing.B) []string {
 const rounds = 60
 
 // compare runs both turn by turn and reports the ratio of their medians.
-func compare(b *testing.B, ours, peer func()) {
+func compare(b *testing.B, ours, peer func()) { compareRounds(b, rounds, ours, peer) }
+
+func compareRounds(b *testing.B, n int, ours, peer func()) {
 	ours()
 	peer()
 	var a, p []time.Duration
-	for range rounds {
+	for range n {
 		a, p = append(a, timed(ours)), append(p, timed(peer))
 	}
 	b.ReportMetric(ms(median(a)), "ours_ms")

@@ -25,6 +25,8 @@ type Rule struct {
 	// DeferFlags make any invocation deferred, whatever else matches: flags that
 	// act, or that let the script choose what is run or asked on the host.
 	DeferFlags []string
+	// DeferWith are texts that make an invocation deferred if a word holds one.
+	DeferWith []string
 	// ValueFlags take the next argument as their value.
 	ValueFlags []string
 	// WordFlags says that "-ab" is one flag, not -a and -b.
@@ -57,7 +59,7 @@ func Classify(r Rule, argv []string) (Class, []string) {
 		return Defer, nil
 	}
 	words, flags := r.split(argv)
-	if !slices.ContainsFunc(flags, r.defers) {
+	if !slices.ContainsFunc(flags, r.defers) && !r.assigns(argv, words) {
 		if slices.ContainsFunc(flags, func(f string) bool { return slices.Contains(r.ReadFlags, f) }) {
 			return Read, nil
 		}
@@ -109,6 +111,12 @@ func (r Rule) defers(flag string) bool {
 		}
 	}
 	return false
+}
+
+func (r Rule) assigns(argv []string, words []int) bool {
+	return slices.ContainsFunc(words, func(i int) bool {
+		return slices.ContainsFunc(r.DeferWith, func(text string) bool { return strings.Contains(argv[i], text) })
+	})
 }
 
 func match(pattern, argv []string, words []int) bool {

@@ -66,9 +66,10 @@ func machine() []Rule {
 		{
 			Name: "sysctl", ReadFlags: append([]string{"-V", "-h"}, help...),
 			DeferFlags: []string{"-w", "--write", "-p", "-f", "--load", "--system"},
-			Reads:      [][]string{{}, {"[^=]*"}, {"[^=]*", "[^=]*"}},
+			DeferWith:  []string{"="},
+			Reads:      [][]string{{"..."}},
 		},
-		{Name: "modprobe", ReadFlags: append([]string{"-V", "-h"}, help...), Undo: nil},
+		{Name: "modprobe", ReadFlags: append([]string{"-V", "-h"}, help...)},
 		{Name: "insmod"}, {Name: "rmmod"},
 		{Name: "swapon", ReadFlags: append([]string{"-s", "--show", "--summary", "-V", "-h"}, help...), Reads: [][]string{{}}},
 		{Name: "swapoff", ReadFlags: append([]string{"-V", "-h"}, help...)},
@@ -91,13 +92,12 @@ func machine() []Rule {
 func network() []Rule {
 	tables := func(name string) Rule {
 		return Rule{
-			Name: name, Stdin: false, ReadFlags: append([]string{"-L", "--list", "-S", "--list-rules", "-C", "--check", "-V"}, help...),
+			Name: name, ReadFlags: append([]string{"-L", "--list", "-S", "--list-rules", "-C", "--check", "-V"}, help...),
 			// --modprobe names a program that the host would run.
 			DeferFlags: []string{
 				"-A", "-D", "-I", "-R", "-F", "-N", "-X", "-P", "-E", "-Z", "-M", "--append", "--delete", "--insert",
 				"--replace", "--flush", "--new-chain", "--delete-chain", "--policy", "--rename-chain", "--zero", "--modprobe",
 			},
-			WordFlags: false,
 		}
 	}
 	var all []Rule

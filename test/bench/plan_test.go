@@ -1,0 +1,103 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/bowline-sh/bowline"
+)
+
+// needRoot: dry runs of other people's files need root on the target, which is
+// this machine.
+func needRoot(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Fatal("this benchmark needs root")
+	}
+}
+
+// BenchmarkPlanEmpty: a plan that changes nothing, on an open link, against the
+// least that a sandbox costs there.
+func BenchmarkPlanEmpty(b *testing.B) {
+	needRoot(b)
+	w := newWorld(b)
+	w.placeHelper(b)
+	w.line = "bwrap --ro-bind / / true"
+	options := w.master(b)
+	compare(b, func() { w.plan(b, "true") }, func() { w.peer(b, options...) })
+}
+
+func (w *world) plan(b *testing.B, line string) string {
+	s, err := w.client.Plan(b.Context(), bowline.PlanRequest{Target: "web1", Argv: []string{"sh", "-c", line}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s.ID
+}
+
+// BenchmarkPlanApply2000: a script that writes 2,000 files of 1 KiB, planned and
+// applied, against running it.
+func BenchmarkPlanApply2000(b *testing.B) {
+	needRoot(b)
+	w := newWorld(b)
+	w.placeHelper(b)
+	n := 0
+	compareRounds(b, 5, func() {
+		n++
+		dir := scratch(b)
+		id := w.plan(b, script(dir))
+		if _, err := w.client.Approve(b.Context(), id, ""); err != nil {
+			b.Fatal(err)
+		}
+		if r, err := w.client.Apply(b.Context(), id, bowline.ApplyOptions{}); err != nil || r.Done != 2001 {
+			b.Fatalf("%+v, %v", r, err)
+		}
+	}, func() { mustRun(b, exec.Command("sh", "-c", script(scratch(b)))) })
+}
+
+// BenchmarkRollback2000: taking that back, against deleting the files.
+func BenchmarkRollback2000(b *testing.B) {
+	needRoot(b)
+	w := newWorld(b)
+	w.placeHelper(b)
+	var ids, dirs []string
+	for range 6 {
+		dir := scratch(b)
+		id := w.plan(b, script(dir))
+		if _, err := w.client.Approve(b.Context(), id, ""); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := w.client.Apply(b.Context(), id, bowline.ApplyOptions{}); err != nil {
+			b.Fatal(err)
+		}
+		direct := scratch(b)
+		mustRun(b, exec.Command("sh", "-c", script(direct)))
+		ids, dirs = append(ids, id), append(dirs, direct)
+	}
+	compareRounds(b, 5, func() {
+		if _, err := w.client.Rollback(b.Context(), ids[0], bowline.ApplyOptions{}); err != nil {
+			b.Fatal(err)
+		}
+		ids = ids[1:]
+	}, func() {
+		mustRun(b, exec.Command("rm", "-rf", dirs[0]+"/out"))
+		dirs = dirs[1:]
+	})
+}
+
+// script writes 2,000 files into a new directory below dir.
+func script(dir string) string {
+	return fmt.Sprintf(`mkdir %[1]s/out; x=$(printf %%01024d 7); i=0; while [ $i -lt 2000 ]; do echo "$x$i" > %[1]s/out/$i; i=$((i+1)); done`, dir)
+}
+
+// scratch is a directory that plans cover; /tmp is volatile.
+func scratch(b *testing.B) string {
+	dir, err := os.MkdirTemp("/srv", "bowline-bench-")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Clean(dir)
+}
