@@ -64,5 +64,5 @@ if go build -ldflags=-dumpdep -o /dev/null ./cmd/bowline 2>&1 | grep '<ReflectMe
 fi
 
 step race
-CGO_ENABLED=1 go test -race -timeout 30m ./...
+CGO_ENABLED=1 go test -p 1 -race -timeout 60m ./...
 echo "all checks passed" >&2
