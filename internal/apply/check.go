@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/bowline-sh/bowline/change"
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/checkpoint"
@@ -93,7 +91,7 @@ func (m *model) base(root *safepath.Root) ([]Conflict, error) {
 			now, t := state(c.Path), m.tracks[c.Path]
 			_, later := sim[c.Path]
 			switch {
-			case t.orig.Err != nil:
+			case t.orig.Err != nil && !above(c.Path, func(p change.Path) bool { _, changed := sim[p]; return changed }):
 				out = append(out, Conflict{Path: c.Path, Why: "type: a parent became a symbolic link", Want: c.Before})
 			case later && !now.Same(c.Before):
 				return nil, diag.New(diag.Refused, "apply", "plan again: bowline plan", "the plan contradicts itself at %q", string(c.Path))
@@ -123,6 +121,17 @@ func (m *model) base(root *safepath.Root) ([]Conflict, error) {
 	return unique(out), nil
 }
 
+// above reports whether f holds for a parent of p, however far up. What is below a
+// symbolic link that the plan itself makes, or replaces, is not there.
+func above(p change.Path, f func(change.Path) bool) bool {
+	for q := path.Dir(string(p)); q != "/"; q = path.Dir(q) {
+		if f(change.Path(q)) {
+			return true
+		}
+	}
+	return false
+}
+
 func unique(cs []Conflict) []Conflict {
 	seen := map[change.Path]bool{}
 	return slices.DeleteFunc(cs, func(c Conflict) bool { was := seen[c.Path]; seen[c.Path] = true; return was })
@@ -131,7 +140,7 @@ func unique(cs []Conflict) []Conflict {
 // strangers returns what is in a directory that shall go away and is not known.
 func strangers(root *safepath.Root, dir change.Path, known func(change.Path) bool) ([]Conflict, error) {
 	d, err := root.Open(string(dir))
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, safepath.ErrSymlink) {
+	if gone(err) {
 		return nil, nil
 	}
 	if err != nil {

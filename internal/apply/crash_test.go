@@ -71,7 +71,9 @@ func (f *fixture) kill(t *testing.T, role string, step int) bool {
 // again makes a fresh copy of a fixture; made copies of it have other inodes.
 func (f *fixture) again(t testing.TB, top string) *fixture {
 	t.Helper()
-	os.RemoveAll(top)
+	if err := os.RemoveAll(top); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Mkdir(top, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -236,7 +236,7 @@ func (f *fixture) open(t testing.TB) *Session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { s.Close() }) // again, where a loop closed it
 	return s
 }
 
@@ -261,7 +261,9 @@ func options() Options {
 
 func (f *fixture) apply(t testing.TB) {
 	t.Helper()
-	out, err := f.open(t).Apply(t.Context(), options())
+	s := f.open(t)
+	defer s.Close()
+	out, err := s.Apply(t.Context(), options())
 	if err != nil || out.Status != plan.Executed {
 		t.Fatalf("apply: %s, %v", out.Status, err)
 	}
@@ -269,7 +271,9 @@ func (f *fixture) apply(t testing.TB) {
 
 func (f *fixture) rollback(t testing.TB) {
 	t.Helper()
-	out, err := f.open(t).Rollback(t.Context(), options())
+	s := f.open(t)
+	defer s.Close()
+	out, err := s.Rollback(t.Context(), options())
 	if err != nil || out.Status != plan.RolledBack {
 		t.Fatalf("rollback: %s, %v", out.Status, err)
 	}

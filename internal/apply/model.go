@@ -5,6 +5,7 @@ package apply
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -269,10 +270,20 @@ func (m *model) noteStep(r record) error {
 	return nil
 }
 
+// stat looks at p. What is below a link that the plan itself makes or replaces is
+// absent.
+func (m *model) stat(root *safepath.Root, p change.Path, hash bool) (safepath.Info, error) {
+	info, err := root.Stat(p, hash)
+	if errors.Is(err, safepath.ErrSymlink) && above(p, func(q change.Path) bool { t := m.tracks[q]; return t != nil && t.touched }) {
+		return safepath.Info{}, nil
+	}
+	return info, err
+}
+
 // match looks at p and reports whether it is as it may be.
 func (m *model) match(root *safepath.Root, p change.Path) (safepath.Info, bool, error) {
 	t := m.tracks[p]
-	info, err := root.Stat(p, false)
+	info, err := m.stat(root, p, false)
 	if err != nil {
 		return info, false, err
 	}

@@ -151,7 +151,7 @@ func (e *engine) relink() error {
 
 func (e *engine) relinkOne(p change.Path, group []change.Path) error {
 	orig := e.m.tracks[p].orig
-	now, err := e.s.root.Stat(p, false)
+	now, err := e.m.stat(e.s.root, p, false)
 	if err != nil || now.ID.SameInode(orig.ID) || now.Type != orig.State.Type {
 		return err
 	}
@@ -256,7 +256,7 @@ func (e *engine) restoreDirs() error {
 			continue
 		}
 		d, err := e.s.root.Open(string(p))
-		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, safepath.ErrSymlink) {
+		if gone(err) {
 			continue // gone for reasons of others; nothing of ours is in it
 		}
 		if err != nil {

@@ -94,6 +94,7 @@ type Session struct {
 	name                string
 	path                string
 	rec                 Record
+	closed              bool
 	plan                plan.Plan
 }
 
@@ -275,8 +276,13 @@ func (s *Session) illegal(to plan.Status) error {
 	return diag.New(diag.Refused, "session "+s.name, "bowline session show "+s.name, "it is %s and cannot become %s", s.rec.Status, to)
 }
 
-// Close gives all handles back.
+// Close gives all handles back. A second call does nothing: the numbers may be
+// somebody else's by then.
 func (s *Session) Close() error {
+	if s.closed {
+		return nil
+	}
+	s.closed = true
 	var err error
 	for _, d := range []*safepath.Dir{s.out, s.cp, s.layer, s.dir} {
 		if d != nil {
@@ -376,7 +382,9 @@ func (s *Session) denied(format string, args ...any) error {
 func usedLine(id, session string) string { return sum([]byte(id)) + " " + session }
 
 // unlockFile unlocks and closes a file.
-func unlockFile(f *os.File) error { return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close()) }
+func unlockFile(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
+}
 
 // used opens used-approvals, locked, and looks for the approval: by whom it was
 // used, or "".
