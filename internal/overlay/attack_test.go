@@ -271,3 +271,154 @@ func TestTwo(t *testing.T) {
 		}
 	}
 }
+
+// TestForgedPleas talks to the stage past the stubs: no reading command can be made
+// to run another program of the host, or one under the rule of another.
+func TestForgedPleas(t *testing.T) {
+	root(t)
+	log := fake(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := playground(t)
+	evil := dir + "/systemctl"
+	if err := os.WriteFile(evil, []byte("#!/bin/sh\ntouch "+dir+"/out\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const program = "/usr/local/bin/systemctl"
+	d := must(t, strings.Join([]string{
+		self + " forge " + evil + " " + evil + " systemctl status",
+		self + " forge " + evil + " " + program + " systemctl start one",
+		self + " forge /x/ip " + program + " ip start show",
+		self + " forge " + program + " " + program + " reboot is-active x",
+		self + " forge /bin/sh /bin/sh systemctl status",
+		self + " forge ../../bin/sh '' systemctl status",
+		`printf garbage | ` + realPython(t) + ` -c 'import socket; s=socket.socket(socket.AF_UNIX); s.connect("` + sockPath + `"); s.send(b"\xff"*100)'`,
+		"true",
+	}, "\n"))
+	if d.Exit != 0 {
+		t.Errorf("exit %d: %s", d.Exit, d.errs.String())
+	}
+	if _, err := os.Stat(dir + "/out"); err == nil {
+		t.Error("a program of the script's choice ran on the host")
+	}
+	if b, err := os.ReadFile(log); err != nil || string(b) != "is-active x\n" {
+		t.Errorf("calls on the host: %q, %v", b, err)
+	}
+	want := "run systemctl start one\nrun " + program + " start show\n"
+	if d.summary() != want {
+		t.Errorf("got %q, want %q", d.summary(), want)
+	}
+}
+
+// TestMovedMount refuses what a plan cannot say.
+func TestMovedMount(t *testing.T) {
+	root(t)
+	dir := playground(t)
+	if err := os.MkdirAll(dir+"/a/b", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("below", dir+"/a/b", "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Unmount(dir+"/a/b", unix.MNT_DETACH) }()
+	none := func(r *Request) { r.Volatile = []string{} }
+	if d, err := try(t, `mv `+dir+`/a `+dir+`/c`, none); err == nil {
+		t.Errorf("a renamed mount was planned: %q", d.summary())
+	} else if diag.KindOf(err) != diag.Refused {
+		t.Error(err)
+	}
+	d := must(t, `echo x > `+dir+`/a/b/f; echo y > `+dir+`/a/g; rmdir `+dir+`/a/b 2>/dev/null || echo busy`, none)
+	if d.summary() != "create "+dir+"/a/b/f\ncreate "+dir+"/a/g\n" || d.out.String() != "busy\n" {
+		t.Errorf("%q, %q", d.summary(), d.out.String())
+	}
+}
+
+// TestFileMount writes a file that is a mount of its own, as container hosts have.
+func TestFileMount(t *testing.T) {
+	root(t)
+	dir := playground(t)
+	shell(t, dir, `echo inner > source; echo outer > target; chmod 640 source`)
+	if err := unix.Mount(dir+"/source", dir+"/target", "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Unmount(dir+"/target", unix.MNT_DETACH) }()
+	d := must(t, `cat `+dir+`/target; echo more >> `+dir+`/target; stat -c %a `+dir+`/target`, func(r *Request) { r.Volatile = []string{} })
+	if d.summary() != "modify "+dir+"/target in place\n" || d.out.String() != "inner\n640\n" {
+		t.Errorf("%q, %q, %q", d.summary(), d.out.String(), d.errs.String())
+	}
+	if b, _ := os.ReadFile(dir + "/source"); string(b) != "inner\n" {
+		t.Errorf("host: %q", b)
+	}
+}
+
+// TestRefusedMount shows that there is no partial view.
+func TestRefusedMount(t *testing.T) {
+	root(t)
+	dir := playground(t)
+	if err := os.Mkdir(dir+"/p", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("proc", dir+"/p", "proc", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Unmount(dir+"/p", unix.MNT_DETACH) }()
+	_, err := try(t, "true", func(r *Request) { r.Volatile = []string{} })
+	if diag.KindOf(err) != diag.Sandbox || !strings.Contains(err.Error(), dir+"/p (proc)") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestNotFound(t *testing.T) {
+	root(t)
+	for _, f := range []func(*Request){
+		func(r *Request) { r.Argv = []string{"bowline-no-such-program"} },
+		func(r *Request) { r.Dir = "/no/such/directory" },
+		func(r *Request) { r.Argv = []string{"/etc/passwd"} },
+	} {
+		if _, err := try(t, "true", f); diag.KindOf(err) != diag.NotFound {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
+// TestCopiedMount has a file system that the kernel cannot overlay: an overlay on an
+// overlay, which is as deep as they go.
+func TestCopiedMount(t *testing.T) {
+	root(t)
+	dir := playground(t)
+	shell(t, dir, `mkdir -p low up1 w1 up2 w2 one two low/d low/gone; echo a > low/a; echo d > low/d/d; ln -s a low/s; chmod 640 low/a`)
+	if err := unix.Mount("overlay", dir+"/one", "overlay", 0, "lowerdir="+dir+"/low,upperdir="+dir+"/up1,workdir="+dir+"/w1"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Unmount(dir+"/one", unix.MNT_DETACH) }()
+	if err := unix.Mount("overlay", dir+"/two", "overlay", 0, "lowerdir="+dir+"/one,upperdir="+dir+"/up2,workdir="+dir+"/w2"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Unmount(dir+"/two", unix.MNT_DETACH) }()
+	two := dir + "/two"
+	d := must(t, `cd `+two+`; echo m >> a; rm -r gone; mv d e; echo n > n`, func(r *Request) { r.Volatile = []string{} })
+	want := "delete T/gone\ndelete T/d/d\ndelete T/d\nmodify T/a\ncreate T/e\ncreate T/e/d\ncreate T/n\n"
+	if got := strings.ReplaceAll(d.summary(), two, "T"); got != want {
+		t.Errorf("got %q, want %q; labels %q", got, want, d.Labels)
+	}
+}
+
+// TestVolatilePlan keeps what a service needs to start, and not what it wrote.
+func TestVolatilePlan(t *testing.T) {
+	root(t)
+	d := must(t, `mkdir -p /var/log/bowline-t/sub /tmp/bowline-t; chmod 750 /var/log/bowline-t; echo x > /var/log/bowline-t/log; echo x > /tmp/bowline-t/y
+echo x >> /var/log/dpkg.log; rm -f /run/x; ln /tmp/bowline-t/y /etc/bowline-y 2>/dev/null; rm -rf /var/log/apt`)
+	got := d.summary()
+	for _, want := range []string{"create /var/log/bowline-t\n", "create /var/log/bowline-t/sub\n", "create /etc/bowline-y\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+	for _, not := range []string{"/log\n", "/tmp", "dpkg.log"} {
+		if strings.Contains(got, not) {
+			t.Errorf("%q in %q", not, got)
+		}
+	}
+}

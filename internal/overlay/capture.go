@@ -24,6 +24,7 @@ type entry struct {
 	content string // path of the content: in a layer, or of the base
 	inode   string // identity of the inode in the view, for hard links; "" for directories
 	keeper  bool   // the inode is still the one that the base has at this path
+	bound   bool   // the path is a mount of one file
 }
 
 // capture turns the layers into changes, stretch by stretch. All that a stretch
@@ -43,7 +44,6 @@ type capture struct {
 
 	seen      int
 	sentBytes int64
-	started   bool
 }
 
 type hashKey struct {
@@ -95,8 +95,19 @@ func (c *capture) stretch() (change.Changeset, error) {
 }
 
 func (c *capture) layer(l *layer) error {
+	if _, err := os.Lstat(l.point); os.IsNotExist(err) {
+		c.stage.warn("%s was unmounted and removed on the host during the dry run", l.point)
+		return nil
+	}
 	if l.file {
-		return c.leaf(l.point, l.upper)
+		if err := c.leaf(l.point, l.upper); err != nil {
+			return err
+		}
+		// Nothing can be renamed over a mount: the file itself must change.
+		if e := c.cur[l.point]; e != nil {
+			e.keeper, e.bound = true, true
+		}
+		return nil
 	}
 	if l.alien {
 		var st unix.Stat_t
@@ -108,6 +119,9 @@ func (c *capture) layer(l *layer) error {
 		}
 	} else if err := c.dirState(l.point, l.upper); err != nil {
 		return err
+	}
+	if l.copied {
+		return c.walk(l, l.point, l.upper, "")
 	}
 	if err := c.walk(l, l.point, l.upper, l.point); err != nil {
 		return err
@@ -387,7 +401,7 @@ func (c *capture) read(p string) (change.State, meta, error) {
 	if st.Size > c.stage.MaxBytes {
 		return st, m, refuse("%q has %d bytes; the limit of a plan is %d", p, st.Size, c.stage.MaxBytes)
 	}
-	key := hashKey{m.dev, m.ino, m.size, m.ctime}
+	key := hashKey(m)
 	h, ok := c.hash[key]
 	if !ok {
 		h.sum, h.marked, err = digest(p)

@@ -73,7 +73,7 @@ func (c *capture) compareOne(p string, now time.Time) (*change.Change, error) {
 		}
 	}
 	ch.After = e.state
-	ch.InPlace = e.keeper && base.NLink > 1 && !ch.After.Absent()
+	ch.InPlace = e.keeper && (base.NLink > 1 || e.bound) && !ch.After.Absent()
 	return ch, nil
 }
 

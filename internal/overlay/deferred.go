@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path"
 	"slices"
@@ -19,6 +20,10 @@ import (
 	"github.com/bowline-sh/bowline/internal/overlay/deferral"
 	"github.com/bowline-sh/bowline/plan"
 )
+
+// pleaBytes bounds what a stub says besides its input: arguments and environment
+// are at most a quarter of the stack (execve(2)), 2 MiB in practice.
+const pleaBytes = 16 << 20
 
 // accept serves stubs until the listener closes. The goroutines end with the
 // stubs, which end before the stage does.
@@ -46,16 +51,18 @@ func (s *stage) serve(conn *net.UnixConn) error {
 	if err != nil {
 		return err
 	}
-	enc, dec := gob.NewEncoder(conn), gob.NewDecoder(conn)
+	enc, dec := gob.NewEncoder(conn), gob.NewDecoder(io.LimitReader(conn, inputBytes+pleaBytes))
 	var p plea
 	if err := dec.Decode(&p); err != nil || len(p.Argv) == 0 {
 		return nil
 	}
-	rule, ok := deferral.Find(s.Table, path.Base(p.Called))
+	program, rule, ok := s.programOf(p)
 	if !ok {
-		if rule, ok = deferral.Find(s.Table, path.Base(p.Program)); !ok {
-			return enc.Encode(ruling{Answer: readAnswer{Exit: cannotDefer, Stderr: []byte("bowline: no rule for " + p.Program + "\n")}})
-		}
+		return enc.Encode(ruling{Answer: readAnswer{Exit: cannotDefer, Stderr: []byte("bowline: " + p.Program + " is not a deferred program\n")}})
+	}
+	p.Called = program
+	if path.Base(p.Argv[0]) != path.Base(program) {
+		p.Argv[0] = program // programs with many names go by it
 	}
 	class, undo := deferral.Classify(rule, p.Argv)
 	if class == deferral.Read {
@@ -74,7 +81,7 @@ func (s *stage) serve(conn *net.UnixConn) error {
 		}
 	}
 	cmd := plan.Command{
-		Argv: p.Argv, Path: hostPath(p), Cwd: p.Cwd, Env: cleanEnv(p.Env), UID: who.uid, GID: who.gid, Groups: who.groups,
+		Argv: p.Argv, Path: p.Called, Cwd: p.Cwd, Env: cleanEnv(p.Env), UID: who.uid, GID: who.gid, Groups: who.groups,
 		Undo: undo, Answer: rule.Answer,
 	}
 	if err := s.record(cmd, input); err != nil {
@@ -84,14 +91,25 @@ func (s *stage) serve(conn *net.UnixConn) error {
 	return nil
 }
 
-// hostPath is the path that apply runs: as it was called, if that is absolute.
-func hostPath(p plea) string {
-	switch {
-	case path.IsAbs(p.Called):
-		return path.Clean(p.Called)
-	default:
-		return path.Join(p.Cwd, p.Called)
+// programOf returns the path of the host that a plea is about, and its rule. The
+// script may have made the plea itself, so nothing in it is believed: what is run
+// or recorded is a program that a stub stands for, under a name that it has on the
+// host and judged by the rule of that name.
+func (s *stage) programOf(p plea) (string, deferral.Rule, bool) {
+	called := p.Called
+	if !path.IsAbs(called) {
+		called = path.Join(p.Cwd, called)
 	}
+	for _, name := range []string{path.Clean(called), p.Program} {
+		program, ok := s.programAt(name)
+		if !ok || !s.stubbed[program] {
+			continue
+		}
+		if rule, ok := deferral.Find(s.Table, path.Base(name)); ok {
+			return name, rule, true
+		}
+	}
+	return "", deferral.Rule{}, false
 }
 
 func (s *stage) read(enc *gob.Encoder, p plea, who identity) error {
@@ -101,7 +119,7 @@ func (s *stage) read(enc *gob.Encoder, p plea, who identity) error {
 	}
 	s.mu.Unlock()
 	r, err := s.peer.ask(message{Read: &readCall{
-		Path: hostPath(p), Argv: p.Argv, Dir: p.Cwd, UID: who.uid, GID: who.gid, Groups: who.groups, Home: envOf(p.Env, "HOME"),
+		Path: p.Called, Argv: p.Argv, Dir: p.Cwd, UID: who.uid, GID: who.gid, Groups: who.groups, Home: envOf(p.Env, "HOME"),
 	}})
 	if err != nil {
 		return err
@@ -114,7 +132,7 @@ func (s *stage) read(enc *gob.Encoder, p plea, who identity) error {
 func (s *stage) record(cmd plan.Command, input []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failed != nil {
+	if s.failed != nil || s.ended {
 		return nil
 	}
 	if err := s.stretchLocked(); err != nil {

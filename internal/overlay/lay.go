@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bowline-sh/bowline/change"
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/plan"
 )
@@ -34,16 +35,22 @@ func (v *view) covers(p string) bool {
 	return slices.ContainsFunc(v.points, func(q string) bool { return within(q, p) })
 }
 
+// divides reports whether a mount of the view begins below p.
+func (v *view) divides(p string) bool {
+	return slices.ContainsFunc(v.points, func(q string) bool { return q != p && within(q, p) })
+}
+
 // layer is one writable mount of the view.
 type layer struct {
-	point string // path in the view, and of what is below it on the host
-	file  bool   // a private copy of a file, not an overlay
-	upper string // directory of the overlay, or the copy
-	work  string
-	stubs string // directory that lies over the base, or ""
-	mode  uint32 // of the root of upper, if alien
-	alien bool   // the root of upper could not be given its owner
-	flags uintptr
+	point  string // path in the view, and of what is below it on the host
+	file   bool   // a private copy of a file, not an overlay
+	copied bool   // a private copy of a tree, not an overlay
+	upper  string // directory of the overlay, or the copy
+	work   string
+	stubs  string // directory that lies over the base, or ""
+	mode   uint32 // of the root of upper, if alien
+	alien  bool   // the root of upper could not be given its owner
+	flags  uintptr
 }
 
 // fresh are the directories that get a file system of their own.
@@ -116,6 +123,12 @@ func (s *stage) makeScratch() error {
 	}
 	if err := os.WriteFile(s.view.meet+"/empty", nil, 0o444); err != nil {
 		return err
+	}
+	if err := unix.Lsetxattr(s.view.meet+"/empty", "user.bowline", []byte("x"), 0); err != nil {
+		if s.Mode == plan.User {
+			return fmt.Errorf("a tmpfs without user attributes, which come with Linux 6.6: %w", err)
+		}
+		s.label("attributes user.* cannot be previewed; they come with Linux 6.6")
 	}
 	return copyFile("/proc/self/exe", s.view.meet+"/stub", 0o755)
 }
@@ -320,7 +333,77 @@ func (s *stage) layOne(l *layer) error {
 			first = err
 		}
 	}
+	if first == unix.EINVAL && s.Mode == plan.Root && l.stubs == "" && !s.view.divides(l.point) {
+		return s.layCopy(l, target)
+	}
 	return refuseMount(mount{point: l.point, fstype: "overlay"}, "cannot be overlaid", first)
+}
+
+// copyBytes bounds the copy of a file system that cannot be overlaid: an EFI
+// system partition, for one, whose names have no case.
+const copyBytes = 256 << 20
+
+// layCopy mounts a copy where the kernel has no overlay of it.
+func (s *stage) layCopy(l *layer, target string) error {
+	m := mount{point: l.point, fstype: "no overlay"}
+	var fsys unix.Statfs_t
+	if err := unix.Statfs(l.point, &fsys); err != nil {
+		return refuseMount(m, "cannot be read", err)
+	}
+	limit := min(copyBytes, s.MaxBytes/4)
+	if used := int64(fsys.Blocks-fsys.Bfree) * fsys.Bsize; used > limit {
+		return refuseMount(m, fmt.Sprintf("the kernel cannot overlay it, and with %d bytes it is too large to copy", used), nil)
+	}
+	left := limit
+	if err := s.copyTree(l.point, l.upper, &left); err != nil {
+		return refuseMount(m, "the kernel cannot overlay it, nor can it be copied", err)
+	}
+	l.copied = true
+	s.label(l.point + " is a copy; its files have other inode numbers")
+	if err := unix.Mount(l.upper, target, "", unix.MS_BIND, ""); err != nil {
+		return refuseMount(m, "its copy cannot be mounted", err)
+	}
+	return unix.Mount("", target, "", unix.MS_REMOUNT|unix.MS_BIND|l.flags, "")
+}
+
+// copyTree copies what is in from, which holds no other mount, to an existing to.
+func (s *stage) copyTree(from, to string, left *int64) error {
+	names, err := readNames(from)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		src, dst := path.Join(from, name), path.Join(to, name)
+		st, m, err := stat(src, s.Mode)
+		if err != nil {
+			return err
+		}
+		switch st.Type {
+		case change.Dir:
+			if err = os.Mkdir(dst, 0o700); err == nil {
+				err = s.copyTree(src, dst, left)
+			}
+		case change.File:
+			if *left -= m.size; *left < 0 || st.NLink > 1 {
+				return fmt.Errorf("%q is too large or has hard links", src)
+			}
+			err = copyFile(src, dst, 0o600)
+		case change.Symlink:
+			if err := errors.Join(os.Symlink(string(st.Target), dst), os.Lchown(dst, int(st.UID), int(st.GID))); err != nil {
+				return err
+			}
+			continue
+		default:
+			err = fmt.Errorf("%q is a %s", src, st.Type)
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.cloneAttrs(src, dst, nil); err != nil {
+			return err
+		}
+	}
+	return s.cloneAttrs(from, to, nil)
 }
 
 type option struct{ text, label string }

@@ -171,7 +171,7 @@ func run(ctx context.Context, req Request) (Result, error) {
 
 func stageCommand(req Request) (*exec.Cmd, error) {
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args, cmd.Env, cmd.Dir = []string{stageName}, []string{}, "/"
+	cmd.Args, cmd.Env, cmd.Dir = []string{stageName}, ownEnv(), "/"
 	attr := &syscall.SysProcAttr{
 		Pdeathsig: syscall.SIGKILL, Setsid: true,
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS | syscall.CLONE_NEWCGROUP,

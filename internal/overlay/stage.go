@@ -23,14 +23,16 @@ import (
 // stage is the process that lays the view and captures.
 type stage struct {
 	order
-	peer   *peer
-	view   *view
-	layers []*layer
+	peer    *peer
+	view    *view
+	layers  []*layer
+	stubbed map[string]bool // programs that stubs stand for
 	notes
 
 	mu       sync.Mutex // guards what follows; held while a command is recorded
 	capture  *capture
 	deferred int
+	ended    bool  // the last stretch was captured
 	failed   error // of a capture between two commands: the plan would be wrong
 }
 
@@ -92,6 +94,7 @@ func (s *stage) run(out *outcome) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	captured := time.Now()
+	s.ended = true
 	if s.failed == nil {
 		s.failed = s.stretchLocked()
 	}

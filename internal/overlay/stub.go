@@ -47,14 +47,14 @@ func (s *stage) placeStubs() error {
 		}
 		dirs[path.Dir(meet)] = l
 	}
-	done := map[string]bool{}
+	s.stubbed = map[string]bool{}
 	for _, r := range s.Table {
 		for _, dir := range binDirs {
 			program, ok := s.programAt(path.Join(dir, r.Name))
-			if !ok || done[program] {
+			if !ok || s.stubbed[program] {
 				continue
 			}
-			done[program] = true
+			s.stubbed[program] = true
 			l := s.layerOf(program)
 			if l == nil {
 				continue

@@ -213,8 +213,8 @@ func TestKilledWhileStarting(t *testing.T) {
 // leavesBehind is a bwrap whose inner process has left its group and does not
 // die with it, as the real one's for a moment.
 const leavesBehind = `#!/bin/sh
-setsid sh -c 'sleep 300; :' "$@" >/dev/null 2>&1 </dev/null &
-sleep 300
+setsid sh -c 'ulimit -t 30; while :; do :; done' "$@" >/dev/null 2>&1 </dev/null &
+wait
 `
 
 // TestLeftBehind: what bubblewrap leaves behind is found and killed.

@@ -168,7 +168,7 @@ func TestHostileEnvironment(t *testing.T) {
 // hostile is an environment that shells act upon, and names that BOOT uses.
 func hostile(rc string) []string {
 	env := []string{"ENV=" + rc, "BASH_ENV=" + rc, "IFS=aeiou/", "CDPATH=/", "GLOBIGNORE=*", "SHELLOPTS=nounset:noglob:noclobber:allexport:errexit",
-		"LC_ALL=C", "PS4=EVIL", "BASHOPTS=failglob:nullglob:nocaseglob"}
+		"LC_ALL=C", "PS4=EVIL"}
 	for _, f := range []string{"printf", "echo", "read", "kill", "readlink", "ulimit", "wait", "bwrap", "unshare", "grep", "mkdir", "umask", "command"} {
 		env = append(env, "BASH_FUNC_"+f+"%%=() { :; }")
 	}
@@ -208,7 +208,7 @@ func TestShells(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"dash", "bash", "busybox", "zsh"} {
-		for what, env := range map[string][]string{"clean": nil, "hostile": hostile(rc)} {
+		for what, env := range map[string][]string{"clean": nil, "hostile": hostile(rc), "options": {"SHELLOPTS=noglob:nounset:noclobber:errexit:xtrace"}, "globbing": {"BASHOPTS=failglob:nullglob:nocaseglob:extglob:dotglob"}} {
 			t.Run(name+" "+what, func(t *testing.T) {
 				conn := shellConn{local.Dial(), testkit.Tool(t, name), env}
 				t.Cleanup(func() { _ = conn.Close() })

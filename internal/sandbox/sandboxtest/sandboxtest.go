@@ -141,30 +141,31 @@ func With(marker string) []string {
 	return found
 }
 
-// Cgroups lists the cgroup directories of runs that have ended.
-func Cgroups() []string {
-	var stale []string
+// cgroups lists the cgroup directories of runs.
+func cgroups() []string {
+	var dirs []string
 	for _, pattern := range []string{"/sys/fs/cgroup/bowline-*", "/sys/fs/cgroup/memory/bowline-*", "/sys/fs/cgroup/pids/bowline-*"} {
-		dirs, _ := filepath.Glob(pattern)
-		for _, d := range dirs {
-			pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(d), "bowline-"))
-			if err == nil && syscall.Kill(pid, 0) == syscall.ESRCH {
-				stale = append(stale, d)
-			}
-		}
+		some, _ := filepath.Glob(pattern) // the patterns are well-formed
+		dirs = append(dirs, some...)
 	}
-	return stale
+	return dirs
+}
+
+// orphaned reports whether the run that made a cgroup directory has ended.
+func orphaned(dir string) bool {
+	pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(dir), "bowline-"))
+	return err == nil && syscall.Kill(pid, 0) == syscall.ESRCH
 }
 
 // WatchCgroups returns a check that every cgroup made since has gone with its
-// run.
+// run. Runs of other tests are waited for too.
 func WatchCgroups(t testing.TB) (check func()) {
 	t.Helper()
-	before := Cgroups()
+	before := cgroups()
 	return func() {
 		t.Helper()
 		Eventually(t, patience, func() string {
-			left := slices.DeleteFunc(Cgroups(), func(d string) bool { return slices.Contains(before, d) })
+			left := slices.DeleteFunc(cgroups(), func(d string) bool { return slices.Contains(before, d) || !orphaned(d) })
 			if len(left) > 0 {
 				return "cgroups are left: " + strings.Join(left, ", ")
 			}
