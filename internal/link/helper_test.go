@@ -135,10 +135,7 @@ func TestTamperedHelperIsNotStarted(t *testing.T) {
 // TestNoexecHome: where the home may not hold programs the next place is used;
 // where none may, the error says so.
 func TestNoexecHome(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Log("needs root to mount; not run")
-		return
-	}
+	testkit.Root(t) // to mount
 	conn, home := far(t)
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "noexec", "none", home).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -174,7 +174,7 @@ echo hi > etc/hello.conf; echo '#!/bin/sh' > usr/bin/bowline-hello; chmod 755 us
 func TestApt(t *testing.T) {
 	root(t)
 	if err := exec.Command("apt-get", "install", "-y", "--download-only", "hello").Run(); err != nil {
-		t.Skipf("no package mirror: %v", err)
+		testkit.LeftOut(t, "no package mirror answers: "+err.Error())
 	}
 	status := hostState(t)
 	d := must(t, `DEBIAN_FRONTEND=noninteractive apt-get install -y hello >/dev/null && hello`, func(r *Request) { r.HostNet = true })

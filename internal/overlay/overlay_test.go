@@ -5,13 +5,13 @@ package overlay
 import (
 	"os"
 	"testing"
+
+	"github.com/bowline-sh/bowline/internal/testkit"
 )
 
 func root(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("as root only")
-	}
+	testkit.Root(t)
 }
 
 // TestThread is the whole of the dry run in one: a change, a deletion, a deferred

@@ -159,7 +159,7 @@ func FuzzQuote(f *testing.F) {
 	shells := readers(f)
 	f.Fuzz(func(t *testing.T, a, b string) {
 		if len(a)+len(b) > 4096 {
-			t.Skip("a terminal line holds no more in some shells")
+			return // a terminal line holds no more in some shells
 		}
 		quoted(t, shells, []string{a, b})
 	})

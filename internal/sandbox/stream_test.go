@@ -35,11 +35,11 @@ func FuzzStream(f *testing.F) {
 	f.Add("a", "sh: "+strings.Repeat("y", 2*maxHeld), strings.Repeat("z", 2*maxTrailer), []byte{7}, true)
 	f.Fuzz(func(t *testing.T, noise, output, trailer string, sizes []byte, stderr bool) {
 		if len(noise)+len(output)+len(trailer) > 100<<10 {
-			t.Skip("longer text only takes longer")
+			return // longer text only takes longer
 		}
 		for _, s := range []string{noise, output, trailer} {
 			if strings.Contains(s, testNonce) {
-				t.Skip("nobody but us knows the nonce")
+				return // nobody but us knows the nonce
 			}
 		}
 		text := noise + testNonce + " 12 34\n" + output + testNonce + trailer

@@ -39,6 +39,24 @@ func Tool(t testing.TB, name string) string {
 	return ""
 }
 
+// Root ends a test that needs root where there is none: with a failure in CI,
+// where nothing may be left out, else with a skip that says so.
+func Root(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		LeftOut(t, "it needs root")
+	}
+}
+
+// LeftOut skips a test that cannot run here, and fails it in CI.
+func LeftOut(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("this test cannot run: %s; in CI nothing may be left out", why)
+	}
+	t.Skipf("this test was not run: %s", why)
+}
+
 // TestUser is the account that User makes.
 const TestUser = "bowline-test"
 
