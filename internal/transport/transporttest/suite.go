@@ -119,7 +119,7 @@ func exitCodes(t *testing.T, c transport.Conn) {
 			t.Errorf("exit %d: got %+v", code, exit)
 		}
 	}
-	if _, _, exit := Output(t, c, "/nonexistent/program", ""); exit.Code != 127 {
+	if _, _, exit := Output(t, c, "/usr/bin/bowline-no-such-program", ""); exit.Code != 127 {
 		t.Errorf("a program that does not exist: got %+v, want code 127", exit)
 	}
 }
