@@ -33,7 +33,7 @@ func readers(t testing.TB) []*reader {
 		// fish reads all of its input before it acts.
 		{"fish", "--no-config", "-c", "while read -z -l line; eval $line; end"}, {"tcsh", "-f"}} {
 		cmd := exec.Command(testkit.Tool(t, argv[0]), argv[1:]...)
-		cmd.Env = append(cmd.Environ(), "HOME=/nonexistent", "LC_ALL=C.UTF-8")
+		cmd.Env = append(cmd.Environ(), "HOME="+testkit.Dir(t), "LC_ALL=C.UTF-8")
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
