@@ -44,6 +44,7 @@ func FuzzKnownHosts(f *testing.F) {
 			t.Errorf("%q certifies a plain key", in)
 		}
 		for _, a := range p.algorithms() {
+			//lint:ignore SA1019 the weak algorithm is what must be refused
 			if a == ssh.KeyAlgoRSA || a == ssh.InsecureKeyAlgoDSA {
 				t.Errorf("%q makes us offer %s", in, a)
 			}
