@@ -69,12 +69,12 @@ func TestGolden(t *testing.T) {
 	}
 	everything := builtin(t, "minimal")
 	everything.Name = "everything"
-	everything.Binds = append(everything.Binds, profile.Bind{Source: "/home/alice", Target: "/work", ReadOnly: false}, profile.Bind{Source: "/", Target: "/host", ReadOnly: true})
-	everything.Hide = []string{"/work/private", "/work/*/tmp"}
+	everything.Binds = append(everything.Binds, profile.Bind{Source: "/home/alice", Target: "/job", ReadOnly: false}, profile.Bind{Source: "/", Target: "/host", ReadOnly: true})
+	everything.Hide = []string{"/job/private", "/job/*/tmp"}
 	everything.NetworkIsolation, everything.UserNamespaceIsolation, everything.ClearEnv, everything.UnixSockets = false, false, false, true
 	everything.Hostname = "box"
 	everything.AdditionalArgs = []string{"--dir", "/x y"}
-	golden(t, "everything", picture(Build(Spec{Profile: everything, Argv: []string{"ls"}, Env: map[string]string{"LANG": "de", "A": "a\nb"}, Cwd: "/work"})))
+	golden(t, "everything", picture(Build(Spec{Profile: everything, Argv: []string{"ls"}, Env: map[string]string{"LANG": "de", "A": "a\nb"}, Cwd: "/job"})))
 }
 
 // maskPaths are the paths inside that are masked, sorted.
@@ -109,7 +109,7 @@ func TestMaskMapping(t *testing.T) {
 		{name: "named under another path", binds: []string{"/root/.ssh:/keys"}, not: []string{"/keys from /root/.ssh"}},
 		{name: "below a hidden one", binds: []string{"/", "/run/log"}, want: []string{"/run from /run"}},
 		{name: "one home of many", binds: []string{"/home/alice"}, want: []string{"/home/alice/.ssh from /home/alice/.ssh", "/home/alice/.config/gcloud from /home/alice/.config/gcloud"}},
-		{name: "one home elsewhere", binds: []string{"/home/alice:/work"}, want: []string{"/work/.ssh from /home/alice/.ssh"}},
+		{name: "one home elsewhere", binds: []string{"/home/alice:/job"}, want: []string{"/job/.ssh from /home/alice/.ssh"}},
 		{name: "a home that is not one", binds: []string{"/data/alice:/home/alice"}, want: []string{"/home/alice/.ssh from /data/alice/.ssh"}},
 		{name: "deeper bind wins", binds: []string{"/", "/etc:/etc", "/other:/root"}, want: []string{"/root/.ssh from /other/.ssh", "/etc/shadow from /etc/shadow"}, not: []string{"/root/.ssh from /root/.ssh"}},
 		{name: "private directory", binds: []string{"/"}, tmps: []string{"/root", "/run"}, not: []string{"/root/.ssh from /root/.ssh", "/run from /run"}},
