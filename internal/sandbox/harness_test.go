@@ -3,7 +3,10 @@ package sandbox_test
 import (
 	"bytes"
 	"context"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,7 +18,12 @@ import (
 	"github.com/bowline-sh/bowline/internal/transport"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain takes the signals back that nohup(1) and the like make every child
+// ignore: a program with a handler starts its children with the default.
+func TestMain(m *testing.M) {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGTERM)
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("os/signal.loop"))
+}
 
 // outcome is all that a run gives its caller.
 type outcome struct {
