@@ -194,18 +194,25 @@ func (e *Engine) onTarget(ctx context.Context, verb string, d Detail, o Options)
 	if verb == helper.VerbApply {
 		a := approvalOf(d)
 		req.Approval = &a
-		if err := s.Move(ctx, d.ID, plan.Approved, plan.Applying, store.Update{Now: e.cfg.Now()}); err != nil {
-			return helper.SessionResult{}, err
-		}
-		now = plan.Applying
 	}
 	var res helper.SessionResult
 	err = e.withHelper(ctx, t, d.asRoot, func(c *frame.Client, info transport.Info) error {
 		if hostKey(info) != d.HostKey {
 			return diag.New(diag.Conflict, verb, "plan it again", "the target has another host key than the one it was planned for")
 		}
+		if verb == helper.VerbApply {
+			// Not before the helper is there: what could not be reached is
+			// still approved. Of two who apply at once one gets it here.
+			if err := s.Move(ctx, d.ID, plan.Approved, plan.Applying, store.Update{Now: e.cfg.Now()}); err != nil {
+				return err
+			}
+			now = plan.Applying
+		}
 		return e.call(ctx, c, verb, req, &res, events(o.Progress))
 	})
+	if now == plan.Approved {
+		return res, err // nothing was begun
+	}
 	return res, errors.Join(err, e.follow(ctx, s, d.ID, now, res, err))
 }
 
