@@ -145,36 +145,41 @@ type answer struct {
 // ask prints a question and reads one line. It returns when ctx ends, though
 // the read itself then stays behind until the process ends.
 func ask(ctx context.Context, in *os.File, out io.Writer, question string, echo bool) (string, error) {
-	fmt.Fprintf(out, "%s ", safe(question))
-	var state *term.State
+	read := readLine
 	if !echo {
-		var err error
-		if state, err = term.GetState(int(in.Fd())); err != nil {
+		state, err := term.MakeRaw(int(in.Fd())) // before the question: whoever answers at once is not echoed either
+		if err != nil {
 			return "", fmt.Errorf("ask: %w", err)
 		}
+		defer term.Restore(int(in.Fd()), state)
+		read = readSecret
 	}
 	got := make(chan answer, 1)
-	go func() { got <- readAnswer(in, echo) }()
+	go func() { got <- read(in, out, safe(question)+" ") }()
 	select {
 	case a := <-got:
-		if !echo {
-			fmt.Fprintln(out)
-		}
 		return a.text, a.err
 	case <-ctx.Done():
-		if state != nil {
-			_ = term.Restore(int(in.Fd()), state) // the process is about to end
-		}
 		fmt.Fprintln(out)
 		return "", context.Cause(ctx)
 	}
 }
 
-func readAnswer(in *os.File, echo bool) answer {
-	if !echo {
-		b, err := term.ReadPassword(int(in.Fd()))
-		return answer{string(b), err}
+// readSecret reads a line from a terminal in raw mode, which shows nothing of it.
+func readSecret(in io.Reader, out io.Writer, question string) answer {
+	t := term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{oneByte{in}, out}, "")
+	text, err := t.ReadPassword(question)
+	if errors.Is(err, io.EOF) { // Ctrl-C and Ctrl-D: raw mode makes no signals
+		err = context.Canceled
 	}
+	return answer{text, err}
+}
+
+func readLine(in io.Reader, out io.Writer, question string) answer {
+	fmt.Fprint(out, question)
 	// One byte at a time: what follows the line belongs to the next reader.
 	line, err := bufio.NewReaderSize(oneByte{in}, 16).ReadString('\n')
 	if errors.Is(err, io.EOF) && line != "" {
