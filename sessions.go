@@ -41,6 +41,7 @@ type Session struct {
 	Plan      plan.Plan         // zero in lists
 	Contents  map[string][]byte // small contents before and after, by SHA-256; nil in lists
 	Decisions []plan.Approval   // nil in lists
+	Commands  []Ran             // deferred commands that were run so far; nil in lists
 }
 
 func sessionOf(x store.Session) Session {
@@ -67,7 +68,7 @@ type SessionQuery struct {
 
 // Sessions lists sessions, newest first.
 func (c *Client) Sessions(ctx context.Context, q SessionQuery) ([]Session, error) {
-	list, err := c.parts.Engine.List(ctx, store.Filter(q))
+	list, err := c.parts.Engine.List(ctx, store.Filter{Status: q.Status, Target: q.Target, Limit: q.Limit})
 	out := make([]Session, len(list))
 	for i, x := range list {
 		out[i] = sessionOf(x)
@@ -80,6 +81,9 @@ func (c *Client) Session(ctx context.Context, id string) (Session, error) {
 	d, err := c.parts.Engine.Get(ctx, id)
 	s := sessionOf(d.Session)
 	s.Plan, s.Contents, s.Decisions = d.Plan, d.Contents, d.Decisions
+	for _, c := range d.Commands {
+		s.Commands = append(s.Commands, Ran(c))
+	}
 	return s, err
 }
 
@@ -109,6 +113,27 @@ type SessionResult struct {
 	Total   int
 	Notes   []string
 	Message string
+	// Commands are the deferred commands, or what took them back, that were run.
+	Commands []Ran
+}
+
+// Ran is a command that was run, with the ends of what it wrote, which is hostile.
+type Ran struct {
+	Op     int      `json:"op"` // operation, from 1
+	Argv   []string `json:"argv"`
+	Undo   bool     `json:"undo,omitempty"` // it took the operation back
+	Exit   int      `json:"exit"`
+	Note   string   `json:"note,omitempty"` // why it could not be run
+	Stdout []byte   `json:"stdout,omitempty"`
+	Stderr []byte   `json:"stderr,omitempty"`
+}
+
+func resultOf(r helper.SessionResult) SessionResult {
+	out := SessionResult{Status: r.Status, Done: r.Done, Total: r.Total, Notes: r.Notes, Message: r.Message}
+	for _, c := range r.Commands {
+		out.Commands = append(out.Commands, Ran(c))
+	}
+	return out
 }
 
 // ApplyOptions are for Apply, Resume and Rollback.
@@ -123,7 +148,7 @@ type ApplyOptions struct {
 func (o ApplyOptions) engine() engine.Options {
 	out := engine.Options{Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip}
 	if o.Progress != nil {
-		out.Progress = func(p helper.Progress) { o.Progress(Progress(p)) }
+		out.Progress = func(p helper.Progress) { o.Progress(Progress{Op: p.Op, What: p.What, Text: p.Text}) }
 	}
 	return out
 }
@@ -134,24 +159,32 @@ func (o ApplyOptions) engine() engine.Options {
 // was touched; partial, that Resume and Rollback both work.
 func (c *Client) Apply(ctx context.Context, id string, o ApplyOptions) (SessionResult, error) {
 	r, err := c.parts.Engine.Apply(ctx, id, o.engine())
-	return SessionResult(r), err
+	return resultOf(r), err
 }
 
 // Resume finishes an apply that was broken off.
 func (c *Client) Resume(ctx context.Context, id string, o ApplyOptions) (SessionResult, error) {
 	r, err := c.parts.Engine.Resume(ctx, id, o.engine())
-	return SessionResult(r), err
+	return resultOf(r), err
 }
 
 // Rollback takes a session back. What somebody changed since is a conflict, and
 // nothing is touched, unless Force is set.
 func (c *Client) Rollback(ctx context.Context, id string, o ApplyOptions) (SessionResult, error) {
 	r, err := c.parts.Engine.Rollback(ctx, id, o.engine())
-	return SessionResult(r), err
+	return resultOf(r), err
 }
 
-// PruneSessions forgets sessions that ended before the given time and returns
-// their ids.
-func (c *Client) PruneSessions(ctx context.Context, before time.Time) ([]string, error) {
-	return c.parts.Engine.Prune(ctx, before)
+// PruneOptions say which sessions PruneSessions deletes.
+type PruneOptions struct {
+	Before   time.Time // not changed since
+	Executed bool      // also those that were applied: they can never be rolled back then
+	Forget   bool      // also here, where the target does not answer
+}
+
+// PruneSessions deletes sessions that are over, on their targets and here, and
+// returns their ids. Those of a target that does not answer stay, and the error says
+// so.
+func (c *Client) PruneSessions(ctx context.Context, o PruneOptions) ([]string, error) {
+	return c.parts.Engine.Prune(ctx, engine.PruneOptions(o))
 }

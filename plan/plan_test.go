@@ -62,7 +62,7 @@ func TestMoves(t *testing.T) {
 			}
 		}
 	}
-	want := "applying>executed applying>failed applying>partial applying>rolled_back " +
+	want := "applying>approved applying>executed applying>failed applying>partial applying>rolled_back " +
 		"approved>applying approved>cancelled approved>expired approved>rejected executed>partial executed>rolled_back " +
 		"partial>applying partial>rolled_back pending>approved pending>cancelled pending>expired pending>rejected"
 	if s := strings.Join(got, " "); s != want {

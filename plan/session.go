@@ -28,7 +28,7 @@ const (
 var moves = map[Status][]Status{
 	Pending:  {Approved, Rejected, Expired, Cancelled},
 	Approved: {Applying, Rejected, Expired, Cancelled},
-	Applying: {Executed, Failed, Partial, RolledBack},
+	Applying: {Approved, Executed, Failed, Partial, RolledBack}, // Approved: refused before the first effect, the approval is still good
 	Partial:  {Applying, RolledBack},
 	Executed: {Partial, RolledBack}, // Partial: a rollback under way
 	Failed:   {},

@@ -25,6 +25,10 @@ type Options struct {
 	RerunInterrupted bool
 	SkipInterrupted  bool // take it as done
 
+	// Output gets what a command writes while it runs, as far as it is kept. May be
+	// nil; called from a goroutine for each stream.
+	Output func(op int, p []byte)
+
 	Force  bool // Rollback: overwrite what was changed since, take failed undo commands as done
 	DryRun bool // Rollback: only say what it would do
 
@@ -120,10 +124,10 @@ func (s *Session) prepare(ctx context.Context, opts Options, out *Outcome) (*eng
 	if err != nil {
 		s.rec.Checkpoint = ""
 		if errors.Is(err, checkpoint.ErrChanged) {
-			return nil, diag.New(diag.Conflict, "apply session "+s.name, "bowline apply "+s.name, "nothing was touched: %w", err)
+			return nil, diag.New(diag.Conflict, "apply session "+s.name, "try again: 'bowline apply "+s.name+"'", "nothing was touched: %w", err)
 		}
 		err = errors.Join(err, checkpoint.Clear(s.cp))
-		return nil, diag.New(diag.Failure, "apply session "+s.name, "remove the cause, then: bowline apply "+s.name, "nothing was touched, the approval is still good: seal checkpoint: %w", err)
+		return nil, diag.New(diag.Failure, "apply session "+s.name, "remove the cause, then 'bowline apply "+s.name+"'", "nothing was touched, the approval is still good: seal checkpoint: %w", err)
 	}
 	now := opts.now()
 	if err := a.Check(s.plan, now); err != nil { // the checkpoint may have taken long
@@ -182,7 +186,7 @@ func (s *Session) mayApply(now time.Time) (plan.Approval, error) {
 }
 
 func (s *Session) ways() string {
-	return "bowline session resume " + s.name + "\nbowline rollback " + s.name
+	return "finish it with 'bowline session resume " + s.name + "'\nor take it back with 'bowline rollback " + s.name + "'"
 }
 
 // Resume finishes an apply that was broken off.
@@ -209,7 +213,7 @@ func (s *Session) Resume(ctx context.Context, opts Options) (Outcome, error) {
 func (e *engine) mayResume(ctx context.Context) error {
 	s, m := e.s, e.m
 	if s.rec.RollingBack || m.rolling {
-		return diag.New(diag.Refused, "resume session "+s.name, "bowline rollback "+s.name,
+		return diag.New(diag.Refused, "resume session "+s.name, "finish it with 'bowline rollback "+s.name+"'",
 			"a rollback was begun; it can only be finished")
 	}
 	if s.rec.Status != plan.Applying && s.rec.Status != plan.Partial {
@@ -223,7 +227,7 @@ func (e *engine) mayResume(ctx context.Context) error {
 			argv := m.plan.Ops[i].Command.Argv
 			e.out.Interrupted = &Ran{Op: i + 1, Argv: argv}
 			return diag.New(diag.Partial, "resume session "+s.name,
-				"bowline session resume --rerun "+s.name+"\nbowline session resume --skip "+s.name+"\nbowline rollback "+s.name,
+				"run it again with 'bowline session resume --rerun "+s.name+"'\ntake it as done with 'bowline session resume --skip "+s.name+"'\nor take everything back with 'bowline rollback "+s.name+"'",
 				"operation %d, %q, was started and its end is not known; it is not run again without being asked", i+1, argv)
 		}
 	}
@@ -247,7 +251,7 @@ func (e *engine) mayResume(ctx context.Context) error {
 // reopen checks everything a begun session consists of.
 func (s *Session) reopen(ctx context.Context, opts Options, out *Outcome) (*engine, error) {
 	if s.rec.Checkpoint == "" {
-		return nil, diag.New(diag.Refused, "session "+s.name, "bowline session show "+s.name, "it is %s; nothing was applied", s.rec.Status)
+		return nil, diag.New(diag.Refused, "session "+s.name, "see 'bowline session show "+s.name+"'", "it is %s; nothing was applied", s.rec.Status)
 	}
 	b, err := s.dir.ReadFile(approvalFile, 1<<20)
 	if err != nil || sum(b) != s.rec.ApprovalSum {
@@ -325,7 +329,7 @@ func (e *engine) finish(err error) (Outcome, error) {
 func (e *engine) partial(err error) error {
 	name := e.s.name
 	if e.undo {
-		return diag.New(diag.Partial, "rollback of session "+name, "bowline rollback "+name, "not finished: %w", err)
+		return diag.New(diag.Partial, "rollback of session "+name, "go on with 'bowline rollback "+name+"'", "not finished: %w", err)
 	}
 	var done, left []string
 	for i, op := range e.m.plan.Ops {

@@ -65,9 +65,9 @@ func (s *Session) conflictError(op string, cs []Conflict) error {
 		}
 		fmt.Fprintf(&b, "%q %s", string(c.Path), c.Why)
 	}
-	hint := "plan again: bowline plan"
+	hint := "plan it again with 'bowline plan'"
 	if op != "apply" {
-		hint = "to overwrite what was changed since: bowline rollback --force " + s.name
+		hint = "to overwrite what was changed since: 'bowline rollback --force " + s.name + "'"
 	}
 	return diag.New(diag.Conflict, op+" session "+s.name, hint, "changed by somebody else, nothing was touched: %s", b.String())
 }
@@ -94,7 +94,7 @@ func (m *model) base(root *safepath.Root) ([]Conflict, error) {
 			case t.orig.Err != nil && !above(c.Path, func(p change.Path) bool { _, changed := sim[p]; return changed }):
 				out = append(out, Conflict{Path: c.Path, Why: "type: a parent became a symbolic link", Want: c.Before})
 			case later && !now.Same(c.Before):
-				return nil, diag.New(diag.Refused, "apply", "plan again: bowline plan", "the plan contradicts itself at %q", string(c.Path))
+				return nil, diag.New(diag.Refused, "apply", "plan it again with 'bowline plan'", "the plan contradicts itself at %q", string(c.Path))
 			case !now.Same(c.Before) && change.Resolve(c.Before, now, c.After) == change.Conflict:
 				out = append(out, Conflict{c.Path, why(c.Before, now), c.Before, now})
 			}

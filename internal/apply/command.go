@@ -54,7 +54,7 @@ func (e *engine) command(ctx context.Context, op int, c plan.Command) error {
 	}
 	if ran.Note != "" || ran.Exit != 0 && ran.Exit != c.Answer {
 		return fmt.Errorf("operation %d, %q, ended with exit code %d%s; its output is in %s", op, c.Argv, ran.Exit,
-			note(ran.Note), filepath.Join(e.s.path, outputsDir, ran.Output+".err"))
+			note(ran.Note), filepath.Join(e.s.path, OutputsDir, ran.Output+".err"))
 	}
 	e.out.count(false)
 	return nil
@@ -73,11 +73,11 @@ func (e *engine) run(ctx context.Context, op int, c plan.Command, stdin io.Reade
 	if e.undo {
 		ran.Output = "undo-" + ran.Output
 	}
-	stdout, err := e.output(ran.Output + ".out")
+	stdout, err := e.output(op, ran.Output+".out")
 	if err != nil {
 		return ran, err
 	}
-	stderr, err := e.output(ran.Output + ".err")
+	stderr, err := e.output(op, ran.Output+".err")
 	if err != nil {
 		return ran, errors.Join(err, stdout.f.Close())
 	}
@@ -120,9 +120,10 @@ type capped struct {
 	f    *os.File
 	left int
 	cut  bool
+	show func(p []byte)
 }
 
-func (e *engine) output(name string) (*capped, error) {
+func (e *engine) output(op int, name string) (*capped, error) {
 	if err := e.s.out.Unlink(name); err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, err
 	}
@@ -130,13 +131,18 @@ func (e *engine) output(name string) (*capped, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &capped{f: f, left: maxOutput}, nil
+	show := func([]byte) {}
+	if e.opts.Output != nil {
+		show = func(p []byte) { e.opts.Output(op, p) }
+	}
+	return &capped{f: f, left: maxOutput, show: show}, nil
 }
 
 func (c *capped) Write(p []byte) (int, error) {
 	keep := p[:min(len(p), c.left)]
 	c.cut = c.cut || len(keep) < len(p)
 	n, err := c.f.Write(keep)
+	c.show(keep[:n])
 	if c.left -= n; err != nil {
 		return n, err
 	}

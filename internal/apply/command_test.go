@@ -35,7 +35,7 @@ func TestCommandsInTheirPlaces(t *testing.T) {
 		t.Fatalf("resume: %+v, %v", out, err)
 	}
 	wantApplied(t, f)
-	if b, err := os.ReadFile(filepath.Join(f.dir, outputsDir, "2.out")); err != nil || string(b) != "svc 1\n" {
+	if b, err := os.ReadFile(filepath.Join(f.dir, OutputsDir, "2.out")); err != nil || string(b) != "svc 1\n" {
 		t.Errorf("output of the first command: %q, %v", b, err)
 	}
 	opts.Runner = runner{calls: &calls, fail: map[string]int{"svc undo 1": 1}}

@@ -39,7 +39,8 @@ const (
 	// LayerDir, in a session directory, takes the contents the plan needs.
 	LayerDir      = "layer"
 	checkpointDir = "checkpoint"
-	outputsDir    = "outputs"
+	// OutputsDir holds what deferred commands wrote.
+	OutputsDir = "outputs"
 )
 
 // maxFile bounds what is read of plan.json; the others are far smaller.
@@ -109,7 +110,7 @@ func Create(parent string, p plan.Plan, now time.Time) (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(parent, p.Session)
-	for _, d := range []string{dir, filepath.Join(dir, LayerDir), filepath.Join(dir, checkpointDir), filepath.Join(dir, outputsDir)} {
+	for _, d := range []string{dir, filepath.Join(dir, LayerDir), filepath.Join(dir, checkpointDir), filepath.Join(dir, OutputsDir)} {
 		if err := os.Mkdir(d, 0o700); err != nil && (d == dir || !errors.Is(err, os.ErrExist)) {
 			return "", err
 		}
@@ -169,7 +170,7 @@ func Open(dir, root string) (_ *Session, err error) {
 	if s.root, err = safepath.OpenRoot(root); err != nil {
 		return nil, err
 	}
-	for name, d := range map[string]**safepath.Dir{LayerDir: &s.layer, checkpointDir: &s.cp, outputsDir: &s.out} {
+	for name, d := range map[string]**safepath.Dir{LayerDir: &s.layer, checkpointDir: &s.cp, OutputsDir: &s.out} {
 		if *d, err = s.dir.Open(name); err != nil {
 			return nil, err
 		}
@@ -182,7 +183,7 @@ func Open(dir, root string) (_ *Session, err error) {
 
 // private refuses a session directory that somebody else could write to.
 func (s *Session) private() error {
-	for _, name := range []string{"", LayerDir, checkpointDir, outputsDir} {
+	for _, name := range []string{"", LayerDir, checkpointDir, OutputsDir} {
 		info, err := s.base.Stat(change.Path(path.Join("/", s.name, name)), false)
 		if err != nil {
 			return err
@@ -273,7 +274,7 @@ func (s *Session) move(to plan.Status, now time.Time) error {
 }
 
 func (s *Session) illegal(to plan.Status) error {
-	return diag.New(diag.Refused, "session "+s.name, "bowline session show "+s.name, "it is %s and cannot become %s", s.rec.Status, to)
+	return diag.New(diag.Refused, "session "+s.name, "see 'bowline session show "+s.name+"'", "it is %s and cannot become %s", s.rec.Status, to)
 }
 
 // Close gives all handles back. A second call does nothing: the numbers may be
@@ -313,7 +314,7 @@ func (s *Session) Lock() (unlock func() error, err error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, diag.New(diag.Conflict, "session "+s.name, "bowline session show "+s.name, "busy: somebody is applying it or rolling it back")
+			return nil, diag.New(diag.Conflict, "session "+s.name, "follow it with 'bowline session resume "+s.name+"'", "busy: somebody is applying it or rolling it back")
 		}
 		return nil, fmt.Errorf("lock session: %w", err)
 	}
@@ -326,7 +327,8 @@ func (s *Session) Lock() (unlock func() error, err error) {
 }
 
 // Decide notes a person's approval or rejection. It does not check more than that
-// it is for this plan; Apply does.
+// it is for this plan; Apply does. An approval that was not used may be replaced by
+// another.
 func (s *Session) Decide(a plan.Approval, now time.Time) error {
 	unlock, err := s.Lock()
 	if err != nil {
@@ -337,7 +339,8 @@ func (s *Session) Decide(a plan.Approval, now time.Time) error {
 	if a.Reject {
 		to = plan.Rejected
 	}
-	if !plan.CanMove(s.rec.Status, to) {
+	again := to == plan.Approved && s.rec.Status == to
+	if !again && !plan.CanMove(s.rec.Status, to) {
 		return s.illegal(to)
 	}
 	b, err := json.Marshal(a)
@@ -374,7 +377,7 @@ func (s *Session) approval(now time.Time) (plan.Approval, error) {
 }
 
 func (s *Session) denied(format string, args ...any) error {
-	return diag.New(diag.Denied, "apply session "+s.name, "bowline session approve "+s.name, format, args...)
+	return diag.New(diag.Denied, "apply session "+s.name, "approve it with 'bowline approve "+s.name+"'", format, args...)
 }
 
 // usedLine is what stands in used-approvals. IDs come from outside, so they are

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -72,19 +73,77 @@ func runPlan(ctx context.Context, env *Env, opts planOptions, a []string, comman
 		opts.req.Script, opts.req.File, opts.req.Argv = script, filepath.Base(a[0]), a[1:]
 	}
 	return env.withClient(ctx, func(c *bowline.Client) error {
-		s, err := c.Plan(ctx, opts.req)
+		names, err := targetNames(ctx, c, cmp.Or(opts.req.Target, env.Getenv("BOWLINE_TARGET")))
 		if err != nil {
 			return err
 		}
-		if opts.asJSON {
-			return printJSON(env.Stdout, newJSONSession(s, true))
+		if len(names) == 1 {
+			opts.req.Target = names[0]
+			return env.planOne(ctx, c, opts)
 		}
-		env.showSession(s)
-		if len(s.Plan.Ops) > 0 {
-			env.say("read the diff with 'bowline diff %s', then 'bowline approve %s' and 'bowline apply %s'", s.ID, s.ID, s.ID)
-		}
-		return nil
+		return env.planMany(ctx, c, opts, names)
 	})
+}
+
+func (env *Env) planOne(ctx context.Context, c *bowline.Client, opts planOptions) error {
+	s, err := c.Plan(ctx, opts.req)
+	if err != nil {
+		return err
+	}
+	if opts.asJSON {
+		return printJSON(env.Stdout, newJSONSession(s, true))
+	}
+	env.showSession(s)
+	if len(s.Plan.Ops) > 0 {
+		env.say("read the diff with 'bowline diff %s', then 'bowline approve %s' and 'bowline apply %s'", s.ID, s.ID, s.ID)
+	}
+	return nil
+}
+
+// jsonPlans is what plan prints for several targets.
+type jsonPlans struct {
+	SchemaVersion int           `json:"schema_version"`
+	Sessions      []jsonSession `json:"sessions"`
+	Failed        []jsonFailure `json:"failed"`
+}
+
+type jsonFailure struct {
+	Target string     `json:"target"`
+	Error  *jsonError `json:"error"`
+}
+
+// planMany makes a session on each target. One that fails does not stop the others;
+// the error is that of the first.
+func (env *Env) planMany(ctx context.Context, c *bowline.Client, opts planOptions, names []string) error {
+	doc := jsonPlans{SchemaVersion: schemaVersion, Sessions: []jsonSession{}, Failed: []jsonFailure{}}
+	var first error
+	for _, name := range names {
+		opts.req.Target = name
+		s, err := c.Plan(ctx, opts.req)
+		switch {
+		case err != nil:
+			doc.Failed = append(doc.Failed, jsonFailure{name, newJSONError(err)})
+			if first == nil {
+				first = err
+			} else if !opts.asJSON {
+				env.printError(fmt.Errorf("%s: %w", name, err))
+			}
+		case opts.asJSON:
+			doc.Sessions = append(doc.Sessions, newJSONSession(s, true))
+		default:
+			env.showSession(s)
+			fmt.Fprintln(env.Stdout)
+		}
+	}
+	if opts.asJSON {
+		if err := printJSON(env.Stdout, doc); err != nil {
+			return err
+		}
+	}
+	if first != nil {
+		return diag.New(diag.KindOf(first), fmt.Sprintf("%d of %d targets could not be planned", len(doc.Failed), len(names)), diag.HintOf(first), "%s: %w", doc.Failed[0].Target, first)
+	}
+	return nil
 }
 
 // showSession prints a session as Terraform prints a plan.
@@ -114,6 +173,27 @@ func (env *Env) showSession(s bowline.Session) {
 		fmt.Fprintln(w, "  nothing would change")
 	}
 	fmt.Fprintf(w, "\nPlan: %s.\n%s, mode %s\n", review.Sum(s.Plan), s.Digest, s.Plan.Mode)
+	env.showCommands(s)
+}
+
+// showCommands prints what the deferred commands said when they were run.
+func (env *Env) showCommands(s bowline.Session) {
+	for _, c := range s.Commands {
+		verb := "ran"
+		if c.Undo {
+			verb = "taken back"
+		}
+		fmt.Fprintf(env.Stdout, "\n  %4d %s, exit code %d: %s", c.Op, verb, c.Exit, safe(strings.Join(c.Argv, " ")))
+		if c.Note != "" {
+			fmt.Fprintf(env.Stdout, " (%s)", safe(c.Note))
+		}
+		fmt.Fprintln(env.Stdout)
+		for _, text := range [][]byte{c.Stdout, c.Stderr} {
+			for line := range strings.Lines(string(text)) {
+				fmt.Fprintf(env.Stdout, "       | %s\n", safe(strings.TrimSuffix(line, "\n")))
+			}
+		}
+	}
 }
 
 // lastLines returns up to n lines from the end of text.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -39,13 +40,14 @@ type jsonSession struct {
 	Message       string          `json:"message,omitempty"`
 	Plan          *plan.Plan      `json:"plan,omitempty"`
 	Decisions     []plan.Approval `json:"decisions,omitempty"`
+	Commands      []bowline.Ran   `json:"commands,omitempty"`
 }
 
 func newJSONSession(s bowline.Session, whole bool) jsonSession {
 	doc := jsonSession{ID: s.ID, Target: s.Target, Status: s.Status, Digest: s.Digest, Note: s.Note, User: s.User, Host: s.Host,
 		Created: s.Created, Updated: s.Updated, Expires: s.Expires, Message: s.Message}
 	if whole {
-		doc.SchemaVersion, doc.Plan, doc.Decisions = schemaVersion, &s.Plan, s.Decisions
+		doc.SchemaVersion, doc.Plan, doc.Decisions, doc.Commands = schemaVersion, &s.Plan, s.Decisions, s.Commands
 	}
 	return doc
 }
@@ -204,7 +206,7 @@ func act(env *Env, use, short, long string, question string, f func(ctx context.
 			return err
 		}
 		if asJSON {
-			return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "id": s.ID, "status": r.Status, "done": r.Done, "total": r.Total, "notes": nonNil(r.Notes)})
+			return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "id": s.ID, "status": r.Status, "done": r.Done, "total": r.Total, "notes": nonNil(r.Notes), "commands": nonNil(r.Commands)})
 		}
 		for _, n := range r.Notes {
 			env.note("%s", n)
@@ -229,7 +231,9 @@ func standing(r bowline.SessionResult) string {
 
 func (env *Env) progress(p bowline.Progress, total int) {
 	if p.Text != "" {
-		fmt.Fprintf(env.Stderr, "         %s\n", safe(p.Text))
+		for line := range strings.Lines(p.Text) {
+			fmt.Fprintf(env.Stderr, "       | %s\n", safe(strings.TrimSuffix(line, "\n")))
+		}
 		return
 	}
 	fmt.Fprintf(env.Stderr, "  %4d/%d %s\n", p.Op, total, safe(p.What))
@@ -274,11 +278,19 @@ Exit codes: 0 rolled back, 13 conflict, 14 rolled back in part.`, "Roll back %s 
 
 func newSessionPrune(env *Env) *cobra.Command {
 	var age time.Duration
+	var o bowline.PruneOptions
 	cmd := &cobra.Command{
-		Use: "prune", Short: "Forget sessions that ended long ago", Args: args(cobra.NoArgs),
+		Use: "prune", Short: "Delete sessions that ended long ago", Args: args(cobra.NoArgs),
+		Long: `Delete sessions that were rejected, failed, expired or were rolled back, on their
+targets and here. Those that were applied stay, because they can still be rolled back,
+unless --executed gives that up.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if age < 0 {
+				return diag.New(diag.Usage, "prune", "", "--older-than %s: must not be negative", age)
+			}
+			o.Before = time.Now().Add(-age)
 			return env.withClient(cmd.Context(), func(c *bowline.Client) error {
-				ids, err := c.PruneSessions(cmd.Context(), time.Now().Add(-age))
+				ids, err := c.PruneSessions(cmd.Context(), o)
 				for _, id := range ids {
 					fmt.Fprintln(env.Stdout, id)
 				}
@@ -286,7 +298,9 @@ func newSessionPrune(env *Env) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().DurationVar(&age, "older-than", 30*24*time.Hour, "since they ended")
+	cmd.Flags().DurationVar(&age, "older-than", 30*24*time.Hour, "since their last change")
+	cmd.Flags().BoolVar(&o.Executed, "executed", false, "also those that were applied; they can never be rolled back then")
+	cmd.Flags().BoolVar(&o.Forget, "forget", false, "forget them here, also where the target does not answer")
 	return cmd
 }
 

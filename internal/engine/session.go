@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
@@ -23,6 +22,7 @@ type Detail struct {
 	Plan      plan.Plan
 	Contents  map[string][]byte
 	Decisions []plan.Approval
+	Commands  []helper.Ran // that were run so far
 
 	asRoot bool
 }
@@ -76,8 +76,14 @@ func (e *Engine) Get(ctx context.Context, id string) (Detail, error) {
 	if sum, err := doc.Plan.Digest(); err != nil || sum != x.Digest {
 		return Detail{}, diag.New(diag.Denied, "read session "+id, "plan it again", "the stored plan is not the one that was made: its digest is %s, not %s", sum, x.Digest)
 	}
+	var ran []helper.Ran
+	if len(x.Output) > 0 {
+		if err := json.Unmarshal(x.Output, &ran); err != nil {
+			return Detail{}, fmt.Errorf("read stored output of %s: %w", id, err)
+		}
+	}
 	decisions, err := s.Decisions(ctx, id)
-	return Detail{Session: x, Plan: doc.Plan, Contents: doc.Contents, Decisions: decisions, asRoot: doc.AsRoot}, err
+	return Detail{Session: x, Plan: doc.Plan, Contents: doc.Contents, Decisions: decisions, Commands: ran, asRoot: doc.AsRoot}, err
 }
 
 // Decide stores a person's approval or rejection of exactly the plan that digest
@@ -190,12 +196,12 @@ func (e *Engine) onTarget(ctx context.Context, verb string, d Detail, o Options)
 		return helper.SessionResult{}, err
 	}
 	req := helper.SessionRequest{Session: d.ID, Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip}
-	now := d.Status
 	if verb == helper.VerbApply {
 		a := approvalOf(d)
 		req.Approval = &a
 	}
 	var res helper.SessionResult
+	begun := false
 	err = e.withHelper(ctx, t, d.asRoot, func(c *frame.Client, info transport.Info) error {
 		if hostKey(info) != d.HostKey {
 			return diag.New(diag.Conflict, verb, "plan it again", "the target has another host key than the one it was planned for")
@@ -206,23 +212,29 @@ func (e *Engine) onTarget(ctx context.Context, verb string, d Detail, o Options)
 			if err := s.Move(ctx, d.ID, plan.Approved, plan.Applying, store.Update{Now: e.cfg.Now()}); err != nil {
 				return err
 			}
-			now = plan.Applying
+			d.Status = plan.Applying
 		}
-		return e.call(ctx, c, verb, req, &res, events(o.Progress))
+		begun = true
+		return e.call(ctx, c, verb, req, &res, events(o.Progress, &res))
 	})
-	if now == plan.Approved {
-		return res, err // nothing was begun
+	if !begun {
+		return res, err
 	}
-	return res, errors.Join(err, e.follow(ctx, s, d.ID, now, res, err))
+	return res, errors.Join(err, e.follow(ctx, s, d, res, err))
 }
 
-func events(progress func(helper.Progress)) func(json.RawMessage) {
-	if progress == nil {
-		return nil
-	}
+// events hands on progress, and keeps the result that comes before an error.
+func events(progress func(helper.Progress), res *helper.SessionResult) func(json.RawMessage) {
 	return func(m json.RawMessage) {
 		var p helper.Progress
-		if json.Unmarshal(m, &p) == nil { // an event that cannot be read is not shown
+		if json.Unmarshal(m, &p) != nil { // an event that cannot be read is not shown
+			return
+		}
+		if p.Result != nil {
+			*res = *p.Result
+			return
+		}
+		if progress != nil {
 			progress(p)
 		}
 	}
@@ -239,35 +251,57 @@ func approvalOf(d Detail) plan.Approval {
 	return a
 }
 
-// follow brings the store to where the target says the session is. After an error
-// that leaves it unknown the status stays, and resume or rollback find out.
-func (e *Engine) follow(ctx context.Context, s store.Store, id string, from plan.Status, res helper.SessionResult, err error) error {
-	to := res.Status
+// follow brings the store to where the target says the session is.
+func (e *Engine) follow(ctx context.Context, s store.Store, d Detail, res helper.SessionResult, err error) error {
+	to := standing(res.Status, err)
+	u := store.Update{Now: e.cfg.Now(), Message: res.Message, Output: joined(d.Output, res.Commands)}
 	if err != nil {
-		switch diag.KindOf(err) {
-		case diag.Partial:
-			to = plan.Partial
-		case diag.Lost, diag.Unreachable, diag.Canceled:
-			return nil
-		default: // refused before the first effect
-			to = plan.Failed
-		}
+		u.Message = err.Error()
 	}
-	if to == "" || to == from || !plan.CanMove(from, to) {
-		return nil
+	if to == "" || to == d.Status || !plan.CanMove(d.Status, to) {
+		to = d.Status
 	}
-	message := res.Message
-	if err != nil {
-		message = err.Error()
+	ctx = context.WithoutCancel(ctx)
+	if to == d.Status {
+		return s.Note(ctx, d.ID, u)
 	}
-	return s.Move(context.WithoutCancel(ctx), id, from, to, store.Update{Now: e.cfg.Now(), Message: message})
+	return s.Move(ctx, d.ID, d.Status, to, u)
 }
 
-// Prune forgets sessions that ended before the given time.
-func (e *Engine) Prune(ctx context.Context, before time.Time) ([]string, error) {
-	s, err := e.cfg.Store(ctx)
-	if err != nil {
-		return nil, err
+// standing is the status after a call that ended with err and left the target's
+// session in status on; "" if nobody knows, and resume or rollback will find out.
+func standing(on plan.Status, err error) plan.Status {
+	kind := diag.KindOf(err)
+	switch {
+	case err == nil:
+		return on
+	case kind == diag.Partial:
+		return plan.Partial
+	case on == plan.Approved && (kind == diag.Conflict || kind == diag.Failure || kind == diag.Canceled):
+		return plan.Approved // refused before the first effect; the approval was not used
+	case on == plan.Pending || on == plan.Approved || on == plan.Rejected:
+		return plan.Failed
+	case on != "":
+		return on
+	case kind == diag.Lost || kind == diag.Unreachable || kind == diag.Canceled:
+		return ""
+	default: // the target knows no such session, or will not have it
+		return plan.Failed
 	}
-	return s.Prune(ctx, before)
+}
+
+// joined adds commands that were run to those of earlier calls, as JSON.
+func joined(before []byte, more []helper.Ran) []byte {
+	var all []helper.Ran
+	if len(before) > 0 && json.Unmarshal(before, &all) != nil {
+		all = nil // of another version; what is new counts
+	}
+	if len(more) == 0 {
+		return before
+	}
+	b, err := json.Marshal(append(all, more...))
+	if err != nil {
+		panic("engine: results cannot be encoded: " + err.Error()) // they are plain data
+	}
+	return b
 }

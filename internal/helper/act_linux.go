@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -32,13 +33,15 @@ type actRequest struct {
 	SessionRequest
 }
 
-// actLine is one line that it writes to standard output; the last one has a result
-// or an error.
+// actLine is one line that it writes, to standard output and to the session's
+// progress file; the last one has a result or an error.
 type actLine struct {
 	Progress *Progress      `json:"progress,omitempty"`
 	Result   *SessionResult `json:"result,omitempty"`
 	Error    *actError      `json:"error,omitempty"`
 }
+
+func (l actLine) last() bool { return l.Result != nil || l.Error != nil }
 
 type actError struct {
 	Kind    diag.Kind `json:"kind"`
@@ -47,7 +50,8 @@ type actError struct {
 	Hint    string    `json:"hint"`
 }
 
-// sessionVerb starts the process and hands on what it says.
+// sessionVerb starts the process and hands on what it says. A resume of a session
+// that a process is at work on follows that one instead.
 func sessionVerb(ctx context.Context, r *frame.Request) (any, error) {
 	req := actRequest{Verb: r.Verb}
 	if err := r.Decode(&req.SessionRequest); err != nil {
@@ -55,6 +59,15 @@ func sessionVerb(ctx context.Context, r *frame.Request) (any, error) {
 	}
 	if err := plan.ValidID(req.Session); err != nil {
 		return nil, diag.New(diag.Usage, r.Verb, "", "%w", err)
+	}
+	dir, err := sessionDir(req.Session)
+	if err != nil {
+		return nil, err
+	}
+	if r.Verb == VerbResume {
+		if res, running, err := attach(ctx, r, dir); running {
+			return res, err
+		}
 	}
 	input, err := json.Marshal(req)
 	if err != nil {
@@ -67,7 +80,20 @@ func sessionVerb(ctx context.Context, r *frame.Request) (any, error) {
 	defer lines.Close()
 	stop := context.AfterFunc(ctx, func() { _ = lines.Close() }) // the process goes on
 	defer stop()
-	return followAct(ctx, r, lines)
+	return follow(ctx, r, lines)
+}
+
+// sessionDir returns the directory of a session, which must be there.
+func sessionDir(id string) (string, error) {
+	parent, err := sessionsDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(parent, id)
+	if _, err := os.Lstat(dir); err != nil {
+		return "", diag.New(diag.Failure, "find session "+id, "plan it again", "the target has no such session of this login: %w", err)
+	}
+	return dir, nil
 }
 
 // startAct starts the process and returns what it writes. Nobody waits for it: when
@@ -96,13 +122,14 @@ func startAct(input []byte) (*os.File, error) {
 	return out, errors.Join(err, inW.Close())
 }
 
-func followAct(ctx context.Context, r *frame.Request, lines io.Reader) (any, error) {
+// follow hands on lines until the last one.
+func follow(ctx context.Context, r *frame.Request, lines io.Reader) (any, error) {
 	d := json.NewDecoder(bufio.NewReader(lines))
 	for {
 		var l actLine
 		if err := d.Decode(&l); err != nil {
 			if ctx.Err() != nil {
-				return nil, diag.New(diag.Lost, r.Verb, "it goes on on the target; find out how it ended with 'bowline session resume'", "nobody follows it any more: %w", context.Cause(ctx))
+				return nil, diag.New(diag.Lost, r.Verb, "it goes on on the target; follow it with 'bowline session resume'", "nobody follows it any more: %w", context.Cause(ctx))
 			}
 			return nil, diag.New(diag.Partial, r.Verb, "finish it with 'bowline session resume', or take it back with 'bowline rollback'", "the process that carried it out ended without a word: %w", err)
 		}
@@ -122,53 +149,83 @@ func followAct(ctx context.Context, r *frame.Request, lines io.Reader) (any, err
 // actMain is the process. It ignores that nobody may be listening any more.
 func actMain() int {
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP, syscall.SIGINT)
-	out := json.NewEncoder(os.Stdout)
-	say := func(l actLine) { _ = out.Encode(l) } // a listener that left misses it
+	say := (&speaker{to: []io.Writer{os.Stdout}}).say
 	var req actRequest
 	if err := json.NewDecoder(os.Stdin).Decode(&req); err != nil {
 		say(actLine{Error: &actError{Kind: diag.Usage, Op: "read request", Message: err.Error()}})
 		return 1
 	}
-	res, err := act(context.Background(), req, func(p Progress) { say(actLine{Progress: &p}) })
+	dir, err := sessionDir(req.Session)
+	var file *os.File
+	if err == nil {
+		file, err = claimProgress(dir)
+	}
 	if err != nil {
-		e := &actError{Kind: diag.KindOf(err), Message: err.Error(), Hint: diag.HintOf(err)}
-		if d, ok := errors.AsType[*diag.Error](err); ok && d == err {
-			e.Op, e.Message = d.Op, d.Err.Error()
-		}
-		say(actLine{Error: e})
+		say(actLine{Error: newActError(err)})
+		return 1
+	}
+	defer file.Close()
+	say = (&speaker{to: []io.Writer{os.Stdout, file}}).say
+	res, err := act(context.Background(), dir, req, func(p Progress) { say(actLine{Progress: &p}) })
+	if err != nil {
+		say(actLine{Progress: &Progress{Result: &res}})
+		say(actLine{Error: newActError(err)})
 		return 1
 	}
 	say(actLine{Result: &res})
 	return 0
 }
 
-// act opens the session and does one verb.
-func act(ctx context.Context, req actRequest, progress func(Progress)) (SessionResult, error) {
-	parent, err := sessionsDir()
+// speaker writes lines, whole, to all who may listen.
+type speaker struct {
+	mu sync.Mutex
+	to []io.Writer
+}
+
+func (s *speaker) say(l actLine) {
+	b, err := json.Marshal(l)
 	if err != nil {
-		return SessionResult{}, err
+		panic("helper: a line cannot be encoded: " + err.Error()) // it is plain data
 	}
-	s, err := apply.Open(filepath.Join(parent, req.Session), "/")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.to {
+		_, _ = w.Write(append(b, '\n')) // a listener that left, or a full disk, stops nothing
+	}
+}
+
+func newActError(err error) *actError {
+	e := &actError{Kind: diag.KindOf(err), Message: err.Error(), Hint: diag.HintOf(err)}
+	if d, ok := err.(*diag.Error); ok {
+		e.Op, e.Message = d.Op, d.Err.Error()
+	}
+	return e
+}
+
+// act opens the session and does one verb.
+func act(ctx context.Context, dir string, req actRequest, progress func(Progress)) (SessionResult, error) {
+	s, err := apply.Open(dir, "/")
 	if err != nil {
 		return SessionResult{}, err
 	}
 	defer s.Close()
 	if req.Verb == VerbApply {
 		if req.Approval == nil {
-			return SessionResult{}, diag.New(diag.Denied, "apply", "approve it first", "the call brings no approval")
+			return SessionResult{Status: s.Status()}, diag.New(diag.Denied, "apply", "approve it with 'bowline approve "+req.Session+"'", "the call brings no approval")
 		}
 		if err := s.Decide(*req.Approval, time.Now()); err != nil {
-			return SessionResult{}, err
+			return SessionResult{Status: s.Status()}, err
 		}
 	}
-	return carryOut(ctx, s, req, progress)
+	return carryOut(ctx, s, dir, req, progress)
 }
 
 // carryOut does the verb and puts its outcome into words.
-func carryOut(ctx context.Context, s *apply.Session, req actRequest, progress func(Progress)) (SessionResult, error) {
+func carryOut(ctx context.Context, s *apply.Session, dir string, req actRequest, progress func(Progress)) (SessionResult, error) {
 	opts := apply.Options{
 		Force: req.Force, DryRun: req.DryRun, RerunInterrupted: req.Rerun, SkipInterrupted: req.Skip,
 		Progress: func(ev apply.Event) { progress(Progress{Op: ev.Op, What: describe(ev)}) },
+		Output:   func(op int, p []byte) { progress(Progress{Op: op, Text: string(p)}) },
 	}
 	var out apply.Outcome
 	var err error
@@ -176,16 +233,19 @@ func carryOut(ctx context.Context, s *apply.Session, req actRequest, progress fu
 	case VerbApply:
 		out, err = s.Apply(ctx, opts)
 	case VerbResume:
-		if s.Status() == plan.Executed { // it went on while nobody followed
-			return SessionResult{Status: plan.Executed, Done: len(s.Plan().Ops), Total: len(s.Plan().Ops)}, nil
+		if st := s.Status(); st == plan.Executed || st == plan.RolledBack { // it went on while nobody followed
+			return SessionResult{Status: st, Done: len(s.Plan().Ops), Total: len(s.Plan().Ops)}, nil
 		}
 		out, err = s.Resume(ctx, opts)
 	case VerbRollback:
+		if s.Status() == plan.RolledBack {
+			return SessionResult{Status: plan.RolledBack, Total: len(s.Plan().Ops)}, nil
+		}
 		out, err = s.Rollback(ctx, opts)
 	default:
 		err = diag.New(diag.Usage, "call helper", "", "unknown verb %q", req.Verb)
 	}
-	return SessionResult{Status: out.Status, Done: max(out.Done, 0), Total: out.Total, Notes: notes(out)}, err
+	return SessionResult{Status: out.Status, Done: max(out.Done, 0), Total: out.Total, Notes: notes(out), Commands: ran(dir, out.Commands)}, err
 }
 
 func describe(ev apply.Event) string {
@@ -195,6 +255,33 @@ func describe(ev apply.Event) string {
 	default:
 		return ev.Did + " " + string(ev.Path)
 	}
+}
+
+// maxRan is what a result carries of each stream of a command, in bytes.
+const maxRan = 8 << 10
+
+// ran adds to commands the ends of what they wrote.
+func ran(dir string, commands []apply.Ran) []Ran {
+	var out []Ran
+	for _, c := range commands {
+		file := filepath.Join(dir, apply.OutputsDir, c.Output)
+		out = append(out, Ran{Op: c.Op, Argv: c.Argv, Undo: c.Undo, Exit: c.Exit, Note: c.Note, Stdout: tail(file + ".out"), Stderr: tail(file + ".err")})
+	}
+	return out
+}
+
+// tail returns the end of a file; what cannot be read is not shown.
+func tail(file string) []byte {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() > maxRan {
+		_, _ = f.Seek(-maxRan, io.SeekEnd) // else the beginning is shown
+	}
+	b, _ := io.ReadAll(io.LimitReader(f, maxRan))
+	return b
 }
 
 // notes says what a person must know beside the status.
@@ -207,4 +294,25 @@ func notes(out apply.Outcome) []string {
 		list = append(list, fmt.Sprintf("operation %d was interrupted, and nobody knows how it ended: %s", out.Interrupted.Op, strings.Join(out.Interrupted.Argv, " ")))
 	}
 	return list
+}
+
+// remove deletes sessions.
+func remove(r *frame.Request) (any, error) {
+	var req RemoveRequest
+	if err := r.Decode(&req); err != nil {
+		return nil, err
+	}
+	parent, err := sessionsDir()
+	if err != nil {
+		return nil, err
+	}
+	res := RemoveResult{Kept: map[string]string{}}
+	for _, id := range req.Sessions {
+		if err := apply.Remove(parent, id); err != nil {
+			res.Kept[id] = err.Error()
+			continue
+		}
+		res.Removed = append(res.Removed, id)
+	}
+	return res, nil
 }

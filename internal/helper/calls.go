@@ -12,7 +12,6 @@ const (
 	VerbApply    = "apply"
 	VerbResume   = "resume"
 	VerbRollback = "rollback"
-	VerbDecide   = "decide"
 	VerbRemove   = "remove"
 )
 
@@ -42,7 +41,7 @@ type PlanResult struct {
 // SessionRequest is about a session on the target.
 type SessionRequest struct {
 	Session string `json:"session"`
-	// Approval comes with decide and apply.
+	// Approval comes with apply.
 	Approval *plan.Approval `json:"approval,omitempty"`
 	Force    bool           `json:"force,omitempty"`   // rollback: also what changed since
 	DryRun   bool           `json:"dry_run,omitempty"` // rollback: only say what it would do
@@ -57,6 +56,31 @@ type SessionResult struct {
 	Total   int         `json:"total"` // operations
 	Notes   []string    `json:"notes,omitempty"`
 	Message string      `json:"message,omitempty"`
+	// Commands are the deferred commands, or what took them back, that this call ran.
+	Commands []Ran `json:"commands,omitempty"`
+}
+
+// Ran is a command that was run, with the ends of what it wrote.
+type Ran struct {
+	Op     int      `json:"op"` // operation, from 1
+	Argv   []string `json:"argv"`
+	Undo   bool     `json:"undo,omitempty"` // it took the operation back
+	Exit   int      `json:"exit"`
+	Note   string   `json:"note,omitempty"`   // why it could not be run
+	Stdout []byte   `json:"stdout,omitempty"` // the last bytes
+	Stderr []byte   `json:"stderr,omitempty"`
+}
+
+// RemoveRequest names sessions that are to be deleted on the target, with the
+// originals that a rollback would need.
+type RemoveRequest struct {
+	Sessions []string `json:"sessions"`
+}
+
+// RemoveResult says which are gone, and why the others are not.
+type RemoveResult struct {
+	Removed []string          `json:"removed"`
+	Kept    map[string]string `json:"kept,omitempty"`
 }
 
 // Progress is an event of apply, resume and rollback.
@@ -64,4 +88,6 @@ type Progress struct {
 	Op   int    `json:"op"` // operation, from 1
 	What string `json:"what"`
 	Text string `json:"text,omitempty"` // output of a deferred command
+	// Result comes before an error: where the call left the session.
+	Result *SessionResult `json:"result,omitempty"`
 }

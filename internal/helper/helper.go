@@ -46,6 +46,8 @@ func handle(ctx context.Context, r *frame.Request) (any, error) {
 		return struct{}{}, nil
 	case VerbApply, VerbResume, VerbRollback:
 		return sessionVerb(ctx, r)
+	case VerbRemove:
+		return remove(r)
 	case VerbPlan:
 		return planSession(ctx, r)
 	case VerbRun:

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +46,10 @@ const (
 	maxOutput   = 256 << 10 // of the script's output
 )
 
+// sweepAge is how long a session that was never applied stays on the target. Its
+// approval is long over by then, see plan.DefaultTTL.
+const sweepAge = 48 * time.Hour
+
 func planSession(ctx context.Context, r *frame.Request) (any, error) {
 	var req PlanRequest
 	if err := r.Decode(&req); err != nil {
@@ -57,6 +62,7 @@ func planSession(ctx context.Context, r *frame.Request) (any, error) {
 	if err != nil {
 		return nil, diag.New(diag.Failure, "plan", "make the home directory of the login writable", "%w", err)
 	}
+	_ = apply.Sweep(parent, sweepAge, time.Now()) // what stays is tried again next time
 	work, err := os.MkdirTemp(parent, ".new-")
 	if err != nil {
 		return nil, diag.New(diag.Failure, "plan", "", "%w", err)

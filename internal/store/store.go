@@ -6,7 +6,7 @@
 // Create stores it as pending. Move is the only way its status changes: it names
 // the status the caller saw, and fails with ErrStale if another process was
 // faster, so that of two who apply at once one gets it. A move that plan.CanMove
-// does not allow is refused. Nothing but Prune deletes.
+// does not allow is refused. Nothing but Delete deletes.
 //
 // The target has its own copy of everything that apply and rollback need; this
 // store is what a person lists and reviews.
@@ -54,6 +54,7 @@ type Session struct {
 type Filter struct {
 	Status plan.Status
 	Target string
+	Before time.Time // not changed since
 	Limit  int
 }
 
@@ -75,9 +76,12 @@ type Store interface {
 	Decide(ctx context.Context, a plan.Approval) error
 	// Decisions returns the approvals and rejections of a session, oldest first.
 	Decisions(ctx context.Context, session string) ([]plan.Approval, error)
-	// Prune deletes sessions whose status is final and that have not changed
-	// since before, and returns their ids.
-	Prune(ctx context.Context, before time.Time) ([]string, error)
+	// Note changes message and output as u says, and nothing else. ErrNotFound if
+	// there is no such session.
+	Note(ctx context.Context, id string, u Update) error
+	// Delete forgets a session and its decisions. ErrStale if its status is no
+	// longer the one the caller saw, or if it is applying or partial.
+	Delete(ctx context.Context, id string, status plan.Status) error
 	// Close releases the store.
 	Close() error
 }

@@ -165,7 +165,7 @@ func (s *Store) List(ctx context.Context, f store.Filter) ([]store.Session, erro
 		limit = -1 // SQLite: no limit
 	}
 	rows, err := s.db.QueryContext(ctx, `SELECT `+summary+` FROM sessions
-		WHERE ($1 = '' OR status = $1) AND ($2 = '' OR target = $2) ORDER BY created DESC, id DESC LIMIT $3`, f.Status, f.Target, limit)
+		WHERE ($1 = '' OR status = $1) AND ($2 = '' OR target = $2) AND ($3 = 0 OR updated < $3) ORDER BY created DESC, id DESC LIMIT $4`, f.Status, f.Target, millis(f.Before), limit)
 	if err != nil {
 		return nil, wrap("list sessions", err)
 	}
@@ -239,27 +239,30 @@ func (s *Store) Decisions(ctx context.Context, session string) ([]plan.Approval,
 	return out, wrap("list decisions", rows.Err())
 }
 
-// Prune implements [store.Store].
-func (s *Store) Prune(ctx context.Context, before time.Time) ([]string, error) {
-	var ids []string
-	for _, st := range plan.Statuses() {
-		if !st.Final() {
-			continue
-		}
-		rows, err := s.db.QueryContext(ctx, `DELETE FROM sessions WHERE status = $1 AND updated < $2 RETURNING id`, st, millis(before))
-		if err != nil {
-			return ids, wrap("prune sessions", err)
-		}
-		for rows.Next() {
-			var id string
-			if err := rows.Scan(&id); err != nil {
-				return ids, errors.Join(wrap("prune sessions", err), rows.Close())
-			}
-			ids = append(ids, id)
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return ids, wrap("prune sessions", err)
-		}
+// Note implements [store.Store].
+func (s *Store) Note(ctx context.Context, id string, u store.Update) error {
+	res, err := s.db.ExecContext(ctx, `UPDATE sessions SET message = CASE WHEN $1 = '' THEN message ELSE $1 END, output = COALESCE($2, output) WHERE id = $3`, u.Message, u.Output, id)
+	return affected("note on session "+id, res, err, store.ErrNotFound)
+}
+
+// Delete implements [store.Store].
+func (s *Store) Delete(ctx context.Context, id string, status plan.Status) error {
+	op := "delete session " + id
+	if status == plan.Applying || status == plan.Partial {
+		return fmt.Errorf("%s, which is %s: %w", op, status, store.ErrStale)
 	}
-	return ids, nil
+	res, err := s.db.ExecContext(ctx, `DELETE FROM sessions WHERE id = $1 AND status = $2`, id, status)
+	return affected(op, res, err, store.ErrStale)
+}
+
+// affected returns none if a statement that succeeded found no row.
+func affected(op string, res sql.Result, err, none error) error {
+	if err != nil {
+		return wrap(op, err)
+	}
+	n, err := res.RowsAffected()
+	if err == nil && n == 0 {
+		err = none
+	}
+	return wrap(op, err)
 }

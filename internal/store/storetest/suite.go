@@ -185,22 +185,57 @@ func Run(t *testing.T, open func(t *testing.T, same bool) store.Store) {
 			t.Errorf("decision on nothing = %v", err)
 		}
 	})
-	t.Run("PruneTakesOnlyWhatIsFinalAndOld", func(t *testing.T) {
+	t.Run("ListsWhatIsOld", func(t *testing.T) {
 		s := open(t, false)
 		for n := range 3 {
 			if err := s.Create(ctx, session(n)); err != nil {
 				t.Fatal(err)
 			}
+			if err := s.Move(ctx, session(n).ID, plan.Pending, plan.Rejected, store.Update{Now: now.Add(time.Duration(n) * time.Hour)}); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err := s.Move(ctx, session(0).ID, plan.Pending, plan.Rejected, store.Update{Now: now}); err != nil {
+		list, err := s.List(ctx, store.Filter{Before: now.Add(30 * time.Minute)})
+		if err != nil || len(list) != 1 || list[0].ID != session(0).ID {
+			t.Errorf("List = %v, %v", list, err)
+		}
+	})
+	t.Run("DeleteTakesWhatTheCallerSaw", func(t *testing.T) {
+		s := open(t, false)
+		if err := s.Create(ctx, session(0)); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Move(ctx, session(1).ID, plan.Pending, plan.Rejected, store.Update{Now: now.Add(2 * time.Hour)}); err != nil {
+		id := session(0).ID
+		if err := s.Delete(ctx, id, plan.Rejected); !errors.Is(err, store.ErrStale) {
+			t.Errorf("Delete with another status = %v", err)
+		}
+		if err := s.Delete(ctx, id, plan.Applying); !errors.Is(err, store.ErrStale) {
+			t.Errorf("Delete while applying = %v", err)
+		}
+		if err := s.Delete(ctx, id, plan.Pending); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.Get(ctx, id); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("Get = %v", err)
+		}
+	})
+	t.Run("NoteKeepsTheStatus", func(t *testing.T) {
+		s := open(t, false)
+		if err := s.Create(ctx, session(0)); err != nil {
 			t.Fatal(err)
 		}
-		ids, err := s.Prune(ctx, now.Add(time.Hour))
-		if err != nil || len(ids) != 1 || ids[0] != session(0).ID {
-			t.Errorf("Prune = %v, %v", ids, err)
+		if err := s.Note(ctx, session(0).ID, store.Update{Message: "m", Output: []byte("o")}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Note(ctx, session(0).ID, store.Update{}); err != nil {
+			t.Fatal(err)
+		}
+		x, err := s.Get(ctx, session(0).ID)
+		if err != nil || x.Status != plan.Pending || x.Message != "m" || string(x.Output) != "o" {
+			t.Errorf("%+v, %v", x, err)
+		}
+		if err := s.Note(ctx, "20261121-none-0000", store.Update{}); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("Note on nothing = %v", err)
 		}
 	})
 	t.Run("SurvivesReopening", func(t *testing.T) {
