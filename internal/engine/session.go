@@ -220,7 +220,8 @@ func (e *Engine) onTarget(ctx context.Context, verb string, d Detail, o Options)
 	if !begun {
 		return res, err
 	}
-	return res, errors.Join(err, e.follow(ctx, s, d, res, err))
+	to := standing(res.Status, err, verb == helper.VerbApply)
+	return res, errors.Join(err, e.follow(ctx, s, d, to, res, err))
 }
 
 // events hands on progress, and keeps the result that comes before an error.
@@ -252,8 +253,7 @@ func approvalOf(d Detail) plan.Approval {
 }
 
 // follow brings the store to where the target says the session is.
-func (e *Engine) follow(ctx context.Context, s store.Store, d Detail, res helper.SessionResult, err error) error {
-	to := standing(res.Status, err)
+func (e *Engine) follow(ctx context.Context, s store.Store, d Detail, to plan.Status, res helper.SessionResult, err error) error {
 	u := store.Update{Now: e.cfg.Now(), Message: res.Message, Output: joined(d.Output, res.Commands)}
 	if err != nil {
 		u.Message = err.Error()
@@ -270,21 +270,28 @@ func (e *Engine) follow(ctx context.Context, s store.Store, d Detail, res helper
 
 // standing is the status after a call that ended with err and left the target's
 // session in status on; "" if nobody knows, and resume or rollback will find out.
-func standing(on plan.Status, err error) plan.Status {
+// first says that before the call nothing had been applied.
+func standing(on plan.Status, err error, first bool) plan.Status {
 	kind := diag.KindOf(err)
+	unused := on == plan.Pending || on == plan.Approved || on == plan.Rejected
 	switch {
 	case err == nil:
 		return on
 	case kind == diag.Partial:
 		return plan.Partial
+	case !first:
+		if unused {
+			return ""
+		}
+		return on
 	case on == plan.Approved && (kind == diag.Conflict || kind == diag.Failure || kind == diag.Canceled):
 		return plan.Approved // refused before the first effect; the approval was not used
-	case on == plan.Pending || on == plan.Approved || on == plan.Rejected:
+	case unused:
 		return plan.Failed
 	case on != "":
 		return on
-	case kind == diag.Lost || kind == diag.Unreachable || kind == diag.Canceled:
-		return ""
+	case kind == diag.Lost || kind == diag.Unreachable || kind == diag.Canceled || kind == diag.Conflict:
+		return "" // Conflict: another process is at it
 	default: // the target knows no such session, or will not have it
 		return plan.Failed
 	}

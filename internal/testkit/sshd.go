@@ -47,8 +47,24 @@ type Server struct {
 
 	PID int // of the listening sshd
 
-	sshd string
-	log  *logBuffer
+	sshd   string
+	config string // path
+	log    *logBuffer
+	stop   func()
+}
+
+// Stop kills the server and all its sessions, as a host that goes down does.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	s.stop()
+}
+
+// Start starts it again after Stop, with the same address and keys.
+func (s *Server) Start(t testing.TB) {
+	t.Helper()
+	if !s.launch(t) {
+		t.Fatalf("sshd's port was taken meanwhile; it said:\n%s", s.Log())
+	}
 }
 
 // KnownHostsLine returns the line that pins the first host key, without a
@@ -248,11 +264,15 @@ func startSSHD(t testing.TB, s *Server, dir, text string) bool {
 	t.Helper()
 	s.Port = FreePort(t, s.Host)
 	s.Addr = net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
-	path := filepath.Join(dir, "sshd_config")
+	s.config = filepath.Join(dir, "sshd_config")
 	// Port before ListenAddress: sshd applies it to the addresses after it.
-	writeFile(t, path, []byte("Port "+strconv.Itoa(s.Port)+"\n"+text), 0o600)
+	writeFile(t, s.config, []byte("Port "+strconv.Itoa(s.Port)+"\n"+text), 0o600)
+	return s.launch(t)
+}
 
-	cmd := exec.Command(s.sshd, "-D", "-e", "-f", path)
+func (s *Server) launch(t testing.TB) bool {
+	t.Helper()
+	cmd := exec.Command(s.sshd, "-D", "-e", "-f", s.config)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -273,25 +293,25 @@ func startSSHD(t testing.TB, s *Server, dir, text string) bool {
 		})
 		trySend(listening, false)
 	}()
-	stop := func() {
+	s.stop = sync.OnceFunc(func() {
 		killTree(cmd.Process.Pid)
 		<-drained
 		_ = cmd.Wait() // killed: its status says nothing
-	}
+	})
 	timer := time.NewTimer(startTimeout)
 	defer timer.Stop()
 	select {
 	case ok := <-listening:
 		if ok {
-			t.Cleanup(stop)
+			t.Cleanup(s.stop)
 			return true
 		}
-		stop()
+		s.stop()
 		if strings.Contains(s.Log(), "Address already in use") {
 			return false
 		}
 	case <-timer.C:
-		stop()
+		s.stop()
 	}
 	t.Fatalf("sshd did not start; it said:\n%s", s.Log())
 	return false

@@ -1,0 +1,213 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bowline-sh/bowline"
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/testkit"
+	"github.com/bowline-sh/bowline/plan"
+)
+
+// site is a directory that a dry run captures (not below a volatile path), and a
+// server whose account keeps its sessions in a home of its own.
+func site(t *testing.T) (s *testkit.Server, home, dir string) {
+	t.Helper()
+	testkit.Root(t)
+	home = testkit.Dir(t)
+	dir, err := os.MkdirTemp("/srv", "bowline-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return testkit.SSHD(t, testkit.ConfigLines("SetEnv HOME="+home)), home, dir
+}
+
+// approved plans a script and approves it.
+func approved(t *testing.T, c *bowline.Client, script string) bowline.Session {
+	t.Helper()
+	s, err := c.Plan(t.Context(), bowline.PlanRequest{Target: "t0", Script: []byte(script), File: "test.sh"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Approve(t.Context(), s.ID, s.Digest); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func status(t *testing.T, c *bowline.Client, id string) plan.Status {
+	t.Helper()
+	s, err := c.Session(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Status
+}
+
+// slowCommand puts a program in place that the dry run defers, and that runs until
+// the file it is told appears.
+func slowCommand(t *testing.T) {
+	t.Helper()
+	const program = "/usr/local/bin/kubectl"
+	text := "#!/bin/sh\necho waiting; while [ ! -e \"$1\" ]; do sleep 0.02; done; echo 'here it is'\n"
+	f, err := os.OpenFile(program, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(program) })
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSecondClientFollows: an apply goes on when its client leaves, and whoever
+// resumes meanwhile sees all of it and gets its result.
+func TestSecondClientFollows(t *testing.T) {
+	s, _, dir := site(t)
+	slowCommand(t)
+	c := open(t, s)
+	release := filepath.Join(testkit.Dir(t), "go")
+	x := approved(t, c, fmt.Sprintf("echo a > %s/a; kubectl %s; echo b > %s/b", dir, release, dir))
+
+	ctx, leave := context.WithCancel(t.Context())
+	_, err := c.Apply(ctx, x.ID, bowline.ApplyOptions{Progress: func(p bowline.Progress) {
+		if strings.Contains(p.Text, "waiting") {
+			leave()
+		}
+	}})
+	if k := diag.KindOf(err); k != diag.Canceled && k != diag.Lost {
+		t.Fatalf("leaving = %v", err)
+	}
+	if got := status(t, c, x.ID); got != plan.Applying {
+		t.Errorf("after leaving the session is %s", got)
+	}
+	if _, err := c.Rollback(t.Context(), x.ID, bowline.ApplyOptions{}); diag.KindOf(err) != diag.Conflict {
+		t.Errorf("rollback of a running apply = %v", err)
+	}
+	var seen strings.Builder
+	res, err := c.Resume(t.Context(), x.ID, bowline.ApplyOptions{Progress: func(p bowline.Progress) {
+		fmt.Fprintln(&seen, p.What, p.Text)
+		if strings.Contains(p.Text, "waiting") {
+			if err := os.WriteFile(release, nil, 0o600); err != nil {
+				t.Error(err)
+			}
+		}
+	}})
+	if err != nil || res.Status != plan.Executed || res.Done != 3 {
+		t.Fatalf("resume = %+v, %v", res, err)
+	}
+	for _, want := range []string{dir + "/a", "run kubectl", "waiting", "here it is", dir + "/b"} {
+		if !strings.Contains(seen.String(), want) {
+			t.Errorf("the follower did not see %q in:\n%s", want, seen.String())
+		}
+	}
+	if got := status(t, c, x.ID); got != plan.Executed {
+		t.Errorf("in the end the session is %s", got)
+	}
+	whole, err := c.Session(t.Context(), x.ID)
+	if err != nil || len(whole.Commands) != 1 || string(whole.Commands[0].Stdout) != "waiting\nhere it is\n" {
+		t.Errorf("kept of the command: %+v, %v", whole.Commands, err)
+	}
+	for _, name := range []string{"a", "b"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestApprovalOutlivesWhatDidNotBegin: a host that does not answer and one that
+// changed leave the approval good.
+func TestApprovalOutlivesWhatDidNotBegin(t *testing.T) {
+	s, _, dir := site(t)
+	c := open(t, s)
+	file := filepath.Join(dir, "f")
+	x := approved(t, c, "echo a > "+file)
+
+	s.Stop(t)
+	if _, err := c.Apply(t.Context(), x.ID, bowline.ApplyOptions{}); diag.KindOf(err) != diag.Unreachable {
+		t.Errorf("apply on a host that is down = %v", err)
+	}
+	if got := status(t, c, x.ID); got != plan.Approved {
+		t.Errorf("afterwards the session is %s", got)
+	}
+	s.Start(t)
+	if err := os.WriteFile(file, []byte("theirs"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Apply(t.Context(), x.ID, bowline.ApplyOptions{}); diag.KindOf(err) != diag.Conflict {
+		t.Errorf("apply on a host that changed = %v", err)
+	}
+	if got := status(t, c, x.ID); got != plan.Approved {
+		t.Errorf("after a conflict the session is %s", got)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := c.Apply(t.Context(), x.ID, bowline.ApplyOptions{}); err != nil || res.Status != plan.Executed {
+		t.Errorf("apply = %+v, %v", res, err)
+	}
+	if _, err := c.Apply(t.Context(), x.ID, bowline.ApplyOptions{}); diag.KindOf(err) != diag.Denied {
+		t.Errorf("the approval worked twice: %v", err)
+	}
+}
+
+// TestPruneDeletesOnTheTargetFirst and keeps here what it could not delete there.
+func TestPruneDeletesOnTheTargetFirst(t *testing.T) {
+	s, home, dir := site(t)
+	c := open(t, s)
+	kept := func() []string {
+		entries, err := os.ReadDir(filepath.Join(home, ".local/share/bowline/sessions"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, e := range entries {
+			if e.IsDir() {
+				names = append(names, e.Name())
+			}
+		}
+		return names
+	}
+	gone := approved(t, c, "echo a > "+dir+"/gone")
+	if err := c.Reject(t.Context(), gone.ID, "no"); err != nil {
+		t.Fatal(err)
+	}
+	stays := approved(t, c, "echo a > "+dir+"/stays")
+	if _, err := c.Apply(t.Context(), stays.ID, bowline.ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	later := time.Now().Add(time.Hour)
+	s.Stop(t)
+	ids, err := c.PruneSessions(t.Context(), bowline.PruneOptions{Before: later})
+	if len(ids) != 0 || diag.KindOf(err) != diag.Unreachable || !strings.Contains(diag.HintOf(err), "--forget") {
+		t.Errorf("prune without the host = %v, %v", ids, err)
+	}
+	s.Start(t)
+	if got := kept(); len(got) != 2 {
+		t.Fatalf("on the target: %v", got)
+	}
+	ids, err = c.PruneSessions(t.Context(), bowline.PruneOptions{Before: later})
+	if err != nil || len(ids) != 1 || ids[0] != gone.ID {
+		t.Errorf("prune = %v, %v", ids, err)
+	}
+	if got := kept(); len(got) != 1 || got[0] != stays.ID {
+		t.Errorf("on the target: %v", got)
+	}
+	if _, err := c.Rollback(t.Context(), stays.ID, bowline.ApplyOptions{}); err != nil {
+		t.Errorf("what was applied can no longer be taken back: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "stays")); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
