@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"time"
 
@@ -66,10 +67,10 @@ func (h Helpers) Start(ctx context.Context, conn transport.Conn, o HelperOptions
 		if err != nil || c != nil {
 			return c, err
 		}
-		if !o.Install || attempt > 0 || word != "MISSING" && word != "TAMPERED" && word != "NOEXEC" {
+		if !o.Install || attempt > 1 || word != "MISSING" && word != "TAMPERED" && word != "NOEXEC" {
 			return nil, whyNot(word)
 		}
-		if err := h.place(ctx, conn); err != nil {
+		if err := h.place(ctx, conn, attempt > 0 || word == "NOEXEC"); err != nil {
 			return nil, err
 		}
 	}
@@ -154,9 +155,11 @@ func answer(text string) (word string, ok bool) {
 
 func bounded(s string) string { return s[:min(len(s), 400)] }
 
-// place sends the helper for the target's architecture, which it asks for first.
-func (h Helpers) place(ctx context.Context, conn transport.Conn) error {
-	arch, err := archOf(ctx, conn)
+// place sends the helper for the target's architecture, which it asks for first:
+// over SFTP, or through the shell where the target offers none or where the helper
+// cannot start from the login's home directory.
+func (h Helpers) place(ctx context.Context, conn transport.Conn, shell bool) error {
+	arch, home, err := lookAround(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -164,6 +167,17 @@ func (h Helpers) place(ctx context.Context, conn transport.Conn) error {
 	if err != nil {
 		return diag.New(diag.Sandbox, "place helper", "build with 'make build'", "%w", err)
 	}
+	if s, ok := conn.(transport.Subsystems); ok && !shell && path.IsAbs(home) {
+		if err := placeSFTP(ctx, s, home, b); err == nil {
+			return nil
+		}
+		// A full disk or a closed home ends the same way through the shell, with
+		// words for it.
+	}
+	return h.placeShell(ctx, conn, b)
+}
+
+func (h Helpers) placeShell(ctx context.Context, conn transport.Conn, b helperbin.Helper) error {
 	line, err := h.script(strings.Replace(placeText, `"$x"`, `"$(printf "\041")"`, 1))
 	if err != nil {
 		return err
@@ -178,18 +192,21 @@ func (h Helpers) place(ctx context.Context, conn transport.Conn) error {
 	return nil
 }
 
-func archOf(ctx context.Context, conn transport.Conn) (string, error) {
-	out, err := call(ctx, conn, `exec /bin/sh -c 'echo "BOWLINE-$(uname -m)"'`, nil)
+// lookAround returns the target's architecture and the login's home directory.
+func lookAround(ctx context.Context, conn transport.Conn) (arch, home string, err error) {
+	out, err := call(ctx, conn, `exec /bin/sh -c 'echo "BOWLINE-$(uname -m) $HOME"'`, nil)
 	if err != nil {
-		return "", fmt.Errorf("ask for architecture: %w", err)
+		return "", "", fmt.Errorf("ask for architecture: %w", err)
 	}
-	switch word, _ := answer(out); word {
+	word, _ := answer(out)
+	arch, home, _ = strings.Cut(word, " ")
+	switch arch {
 	case "x86_64":
-		return "amd64", nil
+		return "amd64", home, nil
 	case "aarch64", "arm64":
-		return "arm64", nil
+		return "arm64", home, nil
 	default:
-		return "", whyNot("ARCH " + word)
+		return "", "", whyNot("ARCH " + arch)
 	}
 }
 

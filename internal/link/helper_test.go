@@ -2,6 +2,7 @@ package link_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -23,10 +24,10 @@ import (
 )
 
 // far dials a real sshd whose account has an empty home directory of its own.
-func far(t *testing.T) (conn transport.Conn, home string) {
+func far(t *testing.T, options ...testkit.SSHDOption) (conn transport.Conn, home string) {
 	t.Helper()
 	home = testkit.Dir(t)
-	s := testkit.SSHD(t, testkit.ConfigLines("SetEnv HOME="+home))
+	s := testkit.SSHD(t, append(options, testkit.ConfigLines("SetEnv HOME="+home))...)
 	conn, err := ssh.Dial(t.Context(), target.Target{Name: "web1", Kind: target.SSH, Host: s.Host, Port: s.Port, User: s.User, KeyFile: s.ClientKeyFile},
 		ssh.Config{KnownHosts: []string{s.KnownHostsFile(t)}, SSHConfig: "none", AgentSocket: "none"})
 	if err != nil {
@@ -156,5 +157,51 @@ func TestNoexecHome(t *testing.T) {
 	}
 	if found, err := filepath.Glob(fallback + "/*"); err != nil || len(found) != 1 || strings.Contains(found[0], ".new") {
 		t.Errorf("%v, %v", found, err)
+	}
+}
+
+// sftpOnly refuses to write the helper through the shell.
+type sftpOnly struct {
+	*ssh.Conn
+	t *testing.T
+}
+
+func (c sftpOnly) Start(ctx context.Context, line string) (transport.Process, error) {
+	if strings.Contains(line, "BOWLINE-PLACED") {
+		c.t.Error("the helper was written through the shell")
+	}
+	return c.Conn.Start(ctx, line)
+}
+
+func TestHelperIsPlacedOverSFTP(t *testing.T) {
+	conn, home := far(t)
+	c, err := helpers(t).Start(t.Context(), sftpOnly{conn.(*ssh.Conn), t}, link.HelperOptions{Install: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	info, err := os.Stat(placed(t, home))
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	entries, err := os.ReadDir(home + "/.cache/bowline/helper")
+	if err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+// TestHelperIsPlacedWithoutSFTP: where the subsystem is off, broken or may not
+// write, the shell does it.
+func TestHelperIsPlacedWithoutSFTP(t *testing.T) {
+	for name, subsystem := range map[string]string{"off": "", "broken": "Subsystem sftp /bin/false", "read-only": "Subsystem sftp /usr/lib/openssh/sftp-server -R"} {
+		t.Run(name, func(t *testing.T) {
+			conn, home := far(t, testkit.Subsystem(subsystem))
+			c, err := helpers(t).Start(t.Context(), conn, link.HelperOptions{Install: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			placed(t, home)
+		})
 	}
 }

@@ -108,6 +108,19 @@ func (l *Link) Close() error { return nil }
 // the program and its channel are gone. A target that refuses even a single
 // session for refusedFor gives an error.
 func (l *Link) Start(ctx context.Context, line string) (transport.Process, error) {
+	return l.begin(ctx, func() (transport.Process, error) { return l.conn.Start(ctx, line) })
+}
+
+// Subsystem is Start for a subsystem; see [transport.Subsystems].
+func (l *Link) Subsystem(ctx context.Context, name string) (transport.Process, error) {
+	c, ok := l.conn.(transport.Subsystems)
+	if !ok {
+		return nil, transport.ErrNoSubsystem
+	}
+	return l.begin(ctx, func() (transport.Process, error) { return c.Subsystem(ctx, name) })
+}
+
+func (l *Link) begin(ctx context.Context, open func() (transport.Process, error)) (transport.Process, error) {
 	select {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
@@ -115,7 +128,7 @@ func (l *Link) Start(ctx context.Context, line string) (transport.Process, error
 		return nil, fmt.Errorf("wait for a free session: %w", transport.ErrLost)
 	case <-l.free:
 	}
-	proc, err := l.start(ctx, line)
+	proc, err := l.start(ctx, open)
 	if err != nil {
 		l.free <- struct{}{}
 		return nil, err
@@ -124,13 +137,13 @@ func (l *Link) Start(ctx context.Context, line string) (transport.Process, error
 	return &process{Process: proc, link: l}, nil
 }
 
-func (l *Link) start(ctx context.Context, line string) (transport.Process, error) {
+func (l *Link) start(ctx context.Context, open func() (transport.Process, error)) (transport.Process, error) {
 	wait := minWait
 	var alone time.Duration // since the link last did anything
 	var seen int
 	for {
 		freed := l.nextFreed()
-		proc, err := l.conn.Start(ctx, line)
+		proc, err := open()
 		if !errors.Is(err, transport.ErrBusy) {
 			return proc, err
 		}

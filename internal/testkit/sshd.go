@@ -129,6 +129,7 @@ type sshdConfig struct {
 	certOpts    []CertOption
 	userCA      *CA
 	authorized  []ssh.PublicKey
+	subsystem   string
 }
 
 // ConfigLines puts lines of sshd_config before the server's own; sshd takes
@@ -136,6 +137,9 @@ type sshdConfig struct {
 func ConfigLines(lines ...string) SSHDOption {
 	return func(c *sshdConfig) { c.lines = append(c.lines, lines...) }
 }
+
+// Subsystem replaces the line that offers SFTP; "" offers none.
+func Subsystem(line string) SSHDOption { return func(c *sshdConfig) { c.subsystem = line } }
 
 // LoginUser makes the server accept the client key for the account name
 // instead of the account that runs the test. It needs root.
@@ -176,7 +180,7 @@ func Authorize(keys ...ssh.PublicKey) SSHDOption {
 // the test failed.
 func SSHD(t testing.TB, opts ...SSHDOption) *Server {
 	t.Helper()
-	cfg := sshdConfig{listen: "127.0.0.1", login: currentUser(t), hostKeys: []string{"ed25519"}}
+	cfg := sshdConfig{subsystem: "Subsystem sftp internal-sftp", listen: "127.0.0.1", login: currentUser(t), hostKeys: []string{"ed25519"}}
 	for _, opt := range opts {
 		opt(&cfg)
 	}
@@ -254,7 +258,7 @@ func writeServerFiles(t testing.TB, s *Server, cfg *sshdConfig, dir string) stri
 		// Tests dial in parallel; the drops of MaxStartups are asked for by
 		// the tests that want them.
 		"MaxStartups 200",
-		"Subsystem sftp internal-sftp",
+		cfg.subsystem,
 	), "\n") + "\n"
 }
 

@@ -51,6 +51,17 @@ type Conn interface {
 	Close() error
 }
 
+// Subsystems is what a [Conn] has where the far side may offer more than a login
+// shell: programs that it knows by name, such as "sftp" (RFC 4254, section 6.5).
+type Subsystems interface {
+	// Subsystem starts one, with the errors of Start. ErrNoSubsystem means that
+	// the target does not offer it and nothing was started.
+	Subsystem(ctx context.Context, name string) (Process, error)
+}
+
+// ErrNoSubsystem is wrapped by errors of a subsystem the target does not offer.
+var ErrNoSubsystem = errors.New("target does not offer this subsystem")
+
 // Process is a program started on a target. The three streams are independent
 // and may be used from different goroutines; Stdout and Stderr must be read,
 // or the far side blocks.

@@ -154,13 +154,38 @@ func (c *Conn) begin(f func()) bool {
 
 // Start runs line with the login shell of the account; see [transport.Conn].
 func (c *Conn) Start(ctx context.Context, line string) (transport.Process, error) {
-	if err := context.Cause(ctx); err != nil {
+	p, err := c.open(ctx, ask{"exec", line, errors.New("the target refuses to run commands for this account")})
+	if err != nil {
 		return nil, fmt.Errorf("start command: %w", err)
 	}
-	if strings.ContainsRune(line, 0) {
+	return p, nil
+}
+
+// Subsystem implements [transport.Subsystems].
+func (c *Conn) Subsystem(ctx context.Context, name string) (transport.Process, error) {
+	p, err := c.open(ctx, ask{"subsystem", name, transport.ErrNoSubsystem})
+	if err != nil {
+		return nil, fmt.Errorf("start subsystem %s: %w", name, err)
+	}
+	return p, nil
+}
+
+// ask is a request of RFC 4254, section 6.5, with one string, and what it means that
+// it is refused.
+type ask struct {
+	request, text string
+	refused       error
+}
+
+// open starts what is asked for in a channel of its own.
+func (c *Conn) open(ctx context.Context, a ask) (*process, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	if strings.ContainsRune(a.text, 0) {
 		// OpenSSH ends the connection over it; others would run what stands
 		// before it, less than was shown.
-		return nil, errors.New("start command: it holds a NUL byte")
+		return nil, errors.New("it holds a NUL byte")
 	}
 	type outcome struct {
 		p   *process
@@ -168,7 +193,7 @@ func (c *Conn) Start(ctx context.Context, line string) (transport.Process, error
 	}
 	started := make(chan outcome)
 	ok := c.begin(func() {
-		p, err := c.start(line)
+		p, err := c.start(a)
 		select {
 		case started <- outcome{p, err}:
 		case <-ctx.Done():
@@ -178,21 +203,18 @@ func (c *Conn) Start(ctx context.Context, line string) (transport.Process, error
 		}
 	})
 	if !ok {
-		return nil, fmt.Errorf("start command: %w", c.Err())
+		return nil, c.Err()
 	}
 	select {
 	case o := <-started:
-		if o.err != nil {
-			return nil, fmt.Errorf("start command: %w", o.err)
-		}
-		return o.p, nil
+		return o.p, o.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("start command: %w", context.Cause(ctx))
+		return nil, context.Cause(ctx)
 	}
 }
 
-// start opens a channel and asks for line to be run.
-func (c *Conn) start(line string) (*process, error) {
+// start opens a channel and asks.
+func (c *Conn) start(a ask) (*process, error) {
 	channel, requests, err := c.client.OpenChannel("session", nil)
 	if err != nil {
 		return nil, c.openError(err)
@@ -202,14 +224,14 @@ func (c *Conn) start(line string) (*process, error) {
 		go ssh.DiscardRequests(requests) // already closed: it ends at once
 		return nil, c.Err()
 	}
-	accepted, err := channel.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{line}))
+	accepted, err := channel.SendRequest(a.request, true, ssh.Marshal(struct{ Text string }{a.text}))
 	if err != nil {
 		p.Close()
 		return nil, lost(err)
 	}
 	if !accepted {
 		p.Close()
-		return nil, errors.New("the target refuses to run commands for this account")
+		return nil, a.refused
 	}
 	return p, nil
 }
