@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/bowline-sh/bowline/change"
 	"github.com/bowline-sh/bowline/internal/engine"
 	"github.com/bowline-sh/bowline/internal/helper"
 	"github.com/bowline-sh/bowline/internal/store"
@@ -187,4 +188,29 @@ type PruneOptions struct {
 // so.
 func (c *Client) PruneSessions(ctx context.Context, o PruneOptions) ([]string, error) {
 	return c.parts.Engine.Prune(ctx, engine.PruneOptions(o))
+}
+
+// Drift is what Drift found.
+type Drift struct {
+	Status   plan.Status // on the target
+	Changes  []Drifted
+	Contents map[string][]byte // small contents, by SHA-256
+}
+
+// Drifted is a path in another state than the session left it: Before is as it was
+// left, or found if the session was not applied; After is as it is.
+type Drifted struct {
+	change.Change
+	Why string `json:"why"`
+}
+
+// Drift compares the target with how the session left it, or found it. It changes
+// nothing.
+func (c *Client) Drift(ctx context.Context, id string) (Drift, error) {
+	r, err := c.parts.Engine.Drift(ctx, id)
+	out := Drift{Status: r.Status, Contents: r.Contents}
+	for _, d := range r.Changes {
+		out.Changes = append(out.Changes, Drifted(d))
+	}
+	return out, err
 }

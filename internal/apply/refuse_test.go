@@ -174,7 +174,7 @@ func TestTampered(t *testing.T) {
 		applied := picture(t, f.host)
 		switch path := filepath.Join(f.dir, name); name {
 		case "blob":
-			flip(t, blob(filepath.Join(f.dir, checkpointDir)))
+			flip(t, blob(filepath.Join(f.dir, CheckpointDir)))
 		case "cut":
 			path = filepath.Join(f.dir, journalFile)
 			b, err := os.ReadFile(path)

@@ -19,7 +19,8 @@ import (
 
 // Rollback brings everything the session touched back to what the checkpoint holds,
 // and runs the undo commands in their places. A nil error means that it is so and
-// durable. Kinds: Conflict: something changed since, nothing was touched; Partial:
+// durable. Kinds: Conflict: something changed since, or a later session rests on this
+// one, nothing was touched; Partial:
 // not finished, call it again.
 func (s *Session) Rollback(ctx context.Context, opts Options) (Outcome, error) {
 	out := Outcome{Status: s.rec.Status, Total: len(s.plan.Ops)}
@@ -37,6 +38,11 @@ func (s *Session) Rollback(ctx context.Context, opts Options) (Outcome, error) {
 		return out, err
 	}
 	defer e.jf.Close()
+	if !opts.Force {
+		if err := s.inTheWay(ctx); err != nil {
+			return out, err
+		}
+	}
 	if out.Conflicts, err = e.m.drift(ctx, s.root, s.tempPrefix()); err != nil {
 		return out, err
 	}

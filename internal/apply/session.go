@@ -37,8 +37,9 @@ const (
 	usedFile     = "used-approvals"
 
 	// LayerDir, in a session directory, takes the contents the plan needs.
-	LayerDir      = "layer"
-	checkpointDir = "checkpoint"
+	LayerDir = "layer"
+	// CheckpointDir holds the originals of what was touched.
+	CheckpointDir = "checkpoint"
 	// OutputsDir holds what deferred commands wrote.
 	OutputsDir = "outputs"
 )
@@ -110,7 +111,7 @@ func Create(parent string, p plan.Plan, now time.Time) (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(parent, p.Session)
-	for _, d := range []string{dir, filepath.Join(dir, LayerDir), filepath.Join(dir, checkpointDir), filepath.Join(dir, OutputsDir)} {
+	for _, d := range []string{dir, filepath.Join(dir, LayerDir), filepath.Join(dir, CheckpointDir), filepath.Join(dir, OutputsDir)} {
 		if err := os.Mkdir(d, 0o700); err != nil && (d == dir || !errors.Is(err, os.ErrExist)) {
 			return "", err
 		}
@@ -170,7 +171,7 @@ func Open(dir, root string) (_ *Session, err error) {
 	if s.root, err = safepath.OpenRoot(root); err != nil {
 		return nil, err
 	}
-	for name, d := range map[string]**safepath.Dir{LayerDir: &s.layer, checkpointDir: &s.cp, OutputsDir: &s.out} {
+	for name, d := range map[string]**safepath.Dir{LayerDir: &s.layer, CheckpointDir: &s.cp, OutputsDir: &s.out} {
 		if *d, err = s.dir.Open(name); err != nil {
 			return nil, err
 		}
@@ -183,7 +184,7 @@ func Open(dir, root string) (_ *Session, err error) {
 
 // private refuses a session directory that somebody else could write to.
 func (s *Session) private() error {
-	for _, name := range []string{"", LayerDir, checkpointDir, OutputsDir} {
+	for _, name := range []string{"", LayerDir, CheckpointDir, OutputsDir} {
 		info, err := s.base.Stat(change.Path(path.Join("/", s.name, name)), false)
 		if err != nil {
 			return err

@@ -14,6 +14,7 @@ import (
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/review"
+	"github.com/bowline-sh/bowline/plan"
 )
 
 type planOptions struct {
@@ -211,14 +212,16 @@ func (env *Env) showRow(w io.Writer, r review.Row) {
 }
 
 // showDiff prints every change with its diff.
-func (env *Env) showDiff(s bowline.Session) {
-	rows := review.Rows(s.Plan)
-	for i, op := range s.Plan.Ops {
+func (env *Env) showDiff(s bowline.Session) { env.showChanges(s.Plan, s.Contents) }
+
+func (env *Env) showChanges(p plan.Plan, contents map[string][]byte) {
+	rows := review.Rows(p)
+	for i, op := range p.Ops {
 		env.showRow(env.Stdout, rows[i])
 		if op.Change == nil {
 			continue
 		}
-		for line := range strings.Lines(review.Diff(*op.Change, s.Contents)) {
+		for line := range strings.Lines(review.Diff(*op.Change, contents)) {
 			line = safe(strings.TrimSuffix(line, "\n"))
 			switch {
 			case strings.HasPrefix(line, "+"):

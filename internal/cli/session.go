@@ -20,7 +20,7 @@ func newSessionCommand(env *Env) *cobra.Command {
 		Long: `A session is one reviewed change, from its dry run ('bowline plan') to its rollback.`,
 	}
 	cmd.AddCommand(newSessionList(env), newSessionShow(env), newDiffCommand(env), newApproveCommand(env), newRejectCommand(env),
-		newApplyCommand(env), newResumeCommand(env), newRollbackCommand(env), newSessionPrune(env))
+		newApplyCommand(env), newResumeCommand(env), newRollbackCommand(env), newSessionDrift(env), newSessionPrune(env))
 	return cmd
 }
 
@@ -274,6 +274,47 @@ Exit codes: 0 rolled back, 13 conflict, 14 rolled back in part.`, "Roll back %s 
 	cmd.Flags().BoolVar(&o.Force, "force", false, "also where somebody changed something since")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what it would do")
 	return cmd
+}
+
+func newSessionDrift(env *Env) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "drift ID", Short: "Is the target still as this session left it?", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env),
+		Long: `Compare every file the session touched with how it left it, or found it if it was not
+applied, and show the difference.
+
+Exit codes: 0 nothing differs, 13 something does.`,
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	cmd.RunE = withSession(env, func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
+		d, err := c.Drift(ctx, s.ID)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			err = printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "id": s.ID, "status": d.Status, "changes": nonNil(d.Changes)})
+		} else {
+			env.showDrift(s, d)
+		}
+		if err == nil && len(d.Changes) > 0 {
+			err = &commandExit{code: exitCode[diag.Conflict]}
+		}
+		return err
+	})
+	return cmd
+}
+
+func (env *Env) showDrift(s bowline.Session, d bowline.Drift) {
+	if len(d.Changes) == 0 {
+		fmt.Fprintf(env.Stdout, "%s: nothing differs on %s\n", s.ID, safe(s.Target))
+		return
+	}
+	var p plan.Plan
+	for _, c := range d.Changes {
+		p.Ops = append(p.Ops, plan.Operation{Change: &c.Change})
+	}
+	fmt.Fprintf(env.Stdout, "%s: %d paths differ on %s\n", s.ID, len(d.Changes), safe(s.Target))
+	env.showChanges(p, d.Contents)
 }
 
 func newSessionPrune(env *Env) *cobra.Command {

@@ -312,3 +312,26 @@ func joined(before []byte, more []helper.Ran) []byte {
 	}
 	return b
 }
+
+// Drift compares the target with how the session left it.
+func (e *Engine) Drift(ctx context.Context, id string) (helper.DriftResult, error) {
+	var res helper.DriftResult
+	d, err := e.Get(ctx, id)
+	if err != nil {
+		return res, err
+	}
+	err = e.recorded(ctx, helper.VerbDrift, d, func() error {
+		t, err := e.cfg.Target(d.Target)
+		if err != nil {
+			return err
+		}
+		return e.withHelper(ctx, t, d.asRoot, func(c *frame.Client, info transport.Info) error {
+			if hostKey(info) != d.HostKey {
+				return diag.New(diag.Conflict, helper.VerbDrift, "plan it again", "the target has another host key than the one it was planned for")
+			}
+			return e.call(ctx, c, helper.VerbDrift, helper.SessionRequest{Session: id}, &res, nil)
+		})
+	})
+	res.Contents = checked(res.Contents)
+	return res, err
+}

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bowline-sh/bowline/change"
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/apply"
 	"github.com/bowline-sh/bowline/internal/frame"
@@ -314,5 +315,40 @@ func remove(r *frame.Request) (any, error) {
 		}
 		res.Removed = append(res.Removed, id)
 	}
+	return res, nil
+}
+
+// drift compares the host with what the session left. The session is not locked: one
+// that is being applied meanwhile shows what it has done so far.
+func drift(ctx context.Context, r *frame.Request) (any, error) {
+	var req SessionRequest
+	if err := r.Decode(&req); err != nil {
+		return nil, err
+	}
+	if err := plan.ValidID(req.Session); err != nil {
+		return nil, diag.New(diag.Usage, r.Verb, "", "%w", err)
+	}
+	dir, err := sessionDir(req.Session)
+	if err != nil {
+		return nil, err
+	}
+	s, err := apply.Open(dir, "/")
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	conflicts, err := s.Drift(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res := DriftResult{Status: s.Status()}
+	kept := newContents()
+	for _, c := range conflicts {
+		kept.add(c.Want, filepath.Join(dir, apply.LayerDir, c.Want.SHA256))
+		kept.add(c.Want, filepath.Join(dir, apply.CheckpointDir, c.Want.SHA256))
+		kept.add(c.Now, string(c.Path))
+		res.Changes = append(res.Changes, Drifted{change.Change{Path: c.Path, Before: c.Want, After: c.Now}, c.Why})
+	}
+	res.Contents = kept.byDigest
 	return res, nil
 }

@@ -3,6 +3,7 @@ package helper
 import (
 	"time"
 
+	"github.com/bowline-sh/bowline/change"
 	"github.com/bowline-sh/bowline/plan"
 )
 
@@ -13,6 +14,7 @@ const (
 	VerbResume   = "resume"
 	VerbRollback = "rollback"
 	VerbRemove   = "remove"
+	VerbDrift    = "drift"
 )
 
 // PlanRequest is a dry run to be made, and the session that keeps it.
@@ -90,4 +92,19 @@ type Progress struct {
 	Text string `json:"text,omitempty"` // output of a deferred command
 	// Result comes before an error: where the call left the session.
 	Result *SessionResult `json:"result,omitempty"`
+}
+
+// DriftResult says where the target is no longer as the session left it.
+type DriftResult struct {
+	Status  plan.Status `json:"status"`
+	Changes []Drifted   `json:"changes"`
+	// Contents holds small contents as they were left and as they are now.
+	Contents map[string][]byte `json:"contents,omitempty"`
+}
+
+// Drifted is a path in another state: Before is how the session left it (or found
+// it, if it was not applied), After how it is.
+type Drifted struct {
+	change.Change
+	Why string `json:"why"`
 }

@@ -48,6 +48,8 @@ func handle(ctx context.Context, r *frame.Request) (any, error) {
 		return sessionVerb(ctx, r)
 	case VerbRemove:
 		return remove(r)
+	case VerbDrift:
+		return drift(ctx, r)
 	case VerbPlan:
 		return planSession(ctx, r)
 	case VerbRun:

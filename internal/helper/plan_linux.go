@@ -182,23 +182,34 @@ func digestOf(v ...any) string {
 
 // contents collects small texts before and after, for diffs.
 func (d dryRun) contents(p plan.Plan, layer string) map[string][]byte {
-	out, room := map[string][]byte{}, maxContents
-	add := func(s change.State, file string) {
-		if s.Type != change.File || s.Size == 0 || s.Size > maxContent || int(s.Size) > room || out[s.SHA256] != nil {
-			return
-		}
-		b, err := readRegular(file, s.Size)
-		if err == nil && utf8.Valid(b) && hex.EncodeToString(sum(b)) == s.SHA256 {
-			out[s.SHA256], room = b, room-len(b)
-		}
-	}
+	kept := newContents()
 	for _, op := range p.Ops {
 		if c := op.Change; c != nil {
-			add(c.Before, string(c.Path))
-			add(c.After, filepath.Join(layer, c.After.SHA256))
+			kept.add(c.Before, string(c.Path))
+			kept.add(c.After, filepath.Join(layer, c.After.SHA256))
 		}
 	}
-	return out
+	return kept.byDigest
+}
+
+// contents are small texts by digest, as many as there is room for.
+type contents struct {
+	byDigest map[string][]byte
+	room     int
+}
+
+func newContents() *contents { return &contents{map[string][]byte{}, maxContents} }
+
+// add keeps the content of s if file holds it, and it is a text.
+func (k *contents) add(s change.State, file string) {
+	if s.Type != change.File || s.Size == 0 || s.Size > maxContent || int(s.Size) > k.room || k.byDigest[s.SHA256] != nil {
+		return
+	}
+	b, err := readRegular(file, s.Size)
+	if err == nil && utf8.Valid(b) && hex.EncodeToString(sum(b)) == s.SHA256 {
+		k.byDigest[s.SHA256] = b
+		k.room -= len(b)
+	}
 }
 
 // readRegular reads a file of at most size bytes that is no link and no device.

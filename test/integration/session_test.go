@@ -211,3 +211,67 @@ func TestPruneDeletesOnTheTargetFirst(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLaterSessionGoesFirst: what a later session rests on is not taken back under it.
+func TestLaterSessionGoesFirst(t *testing.T) {
+	s, _, dir := site(t)
+	c := open(t, s)
+	file := filepath.Join(dir, "f")
+	if err := os.WriteFile(file, []byte("first\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	apply := func(script string) bowline.Session {
+		x := approved(t, c, script)
+		if _, err := c.Apply(t.Context(), x.ID, bowline.ApplyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	a := apply("echo a > " + file + "; mkdir " + dir + "/d")
+	b := apply("echo b > " + file)
+	below := apply("echo x > " + dir + "/d/x")
+	apply("echo other > " + dir + "/other")
+
+	_, err := c.Rollback(t.Context(), a.ID, bowline.ApplyOptions{})
+	hint := diag.HintOf(err)
+	if diag.KindOf(err) != diag.Conflict || !strings.Contains(err.Error(), b.ID) || !strings.Contains(err.Error(), below.ID) ||
+		strings.Index(hint, below.ID) > strings.Index(hint, b.ID) || !strings.HasSuffix(hint, "'bowline rollback "+a.ID+"'") {
+		t.Fatalf("rollback of the first = %v\n%s", err, hint)
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != "b\n" {
+		t.Errorf("it touched something: %q, %v", got, err)
+	}
+	for _, x := range []bowline.Session{below, b, a} {
+		if _, err := c.Rollback(t.Context(), x.ID, bowline.ApplyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != "first\n" {
+		t.Errorf("in the end %q, %v", got, err)
+	}
+}
+
+func TestDrift(t *testing.T) {
+	s, _, dir := site(t)
+	c := open(t, s)
+	file := filepath.Join(dir, "f")
+	x := approved(t, c, "echo a > "+file)
+	if _, err := c.Apply(t.Context(), x.ID, bowline.ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	d, err := c.Drift(t.Context(), x.ID)
+	if err != nil || len(d.Changes) != 0 || d.Status != plan.Executed {
+		t.Fatalf("at first %+v, %v", d, err)
+	}
+	if err := os.WriteFile(file, []byte("theirs\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d, err = c.Drift(t.Context(), x.ID)
+	if err != nil || len(d.Changes) != 1 {
+		t.Fatalf("after a change %+v, %v", d, err)
+	}
+	got := d.Changes[0]
+	if string(got.Path) != file || got.Why != "content" || string(d.Contents[got.Before.SHA256]) != "a\n" || string(d.Contents[got.After.SHA256]) != "theirs\n" {
+		t.Errorf("%+v, %v", got, d.Contents)
+	}
+}
