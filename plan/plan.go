@@ -49,6 +49,7 @@ type Plan struct {
 	Argv      []string    `json:"argv"`                // how it was run; not in the digest
 	Exit      int         `json:"exit"`                // its exit code in the dry run
 	Created   time.Time   `json:"created"`             // on the client's clock; not in the digest
+	From      string      `json:"from,omitempty"`      // session that this plan is a selection of; not in the digest
 	Ops       []Operation `json:"operations"`          // in order
 	Warnings  []string    `json:"warnings"`            // what the dry run could not see; not in the digest
 	Truncated bool        `json:"truncated,omitempty"` // output of the dry run was cut
@@ -61,6 +62,9 @@ type Plan struct {
 type Operation struct {
 	Change  *change.Change `json:"change,omitempty"`
 	Command *Command       `json:"command,omitempty"`
+	// Apart begins a new stretch with this change: a command that stood before it
+	// was left out, see [Plan.Select].
+	Apart bool `json:"apart,omitempty"`
 }
 
 // Command is a deferred command: it reaches outside the file system, was recorded
@@ -117,7 +121,7 @@ func (o Operation) canonical() Operation {
 	if len(c.After.Xattrs) == 0 {
 		c.After.Xattrs = nil
 	}
-	return Operation{Change: &c}
+	return Operation{Change: &c, Apart: o.Apart}
 }
 
 // Valid reports the first rule that p breaks, or nil. Whoever receives a plan
@@ -149,7 +153,7 @@ func (p Plan) Valid() error {
 }
 
 // Stretch is the file changes between two deferred commands, and the command that
-// follows them; nil after the last.
+// follows them; nil after the last, and where one was left out.
 type Stretch struct {
 	First   int // number of the first operation, from 1
 	Changes change.Changeset
@@ -161,6 +165,10 @@ func (p Plan) Stretches() []Stretch {
 	out := []Stretch{{First: 1}}
 	for i, op := range p.Ops {
 		last := &out[len(out)-1]
+		if op.Change != nil && op.Apart && i+1 > last.First {
+			out = append(out, Stretch{First: i + 1})
+			last = &out[len(out)-1]
+		}
 		if op.Change != nil {
 			last.Changes = append(last.Changes, *op.Change)
 			continue

@@ -163,7 +163,8 @@ func (m *model) steps(k int, undo bool) []step {
 }
 
 // wants lists everything a plan touches; content is kept of what it overwrites or
-// removes.
+// removes, and of what it links to a path that it changes again: rollback then passes
+// through a state that has that content.
 func wants(p plan.Plan) []checkpoint.Want {
 	content, order := map[change.Path]bool{}, []change.Path{}
 	note := func(path change.Path, keep bool) {
@@ -172,11 +173,17 @@ func wants(p plan.Plan) []checkpoint.Want {
 		}
 		content[path] = content[path] || keep
 	}
-	for _, op := range p.Ops {
+	last := map[change.Path]int{}
+	for i, op := range p.Ops {
+		if c := op.Change; c != nil {
+			last[c.Path] = i
+		}
+	}
+	for i, op := range p.Ops {
 		if c := op.Change; c != nil {
 			note(c.Path, !onlyMetadata(*c))
 			if c.Link != "" {
-				note(c.Link, false)
+				note(c.Link, last[c.Path] > i)
 			}
 		}
 	}

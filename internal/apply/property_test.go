@@ -10,10 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever a script does to whatever tree: apply gives what it gave, rollback gives
-// what was.
-func TestRandomTrees(t *testing.T) {
-	root(t)
+// randomScript generates scripts that change a small tree in all ways.
+func randomScript() *rapid.Generator[string] {
 	n := 0
 	paths := rapid.SampledFrom([]string{"a", "b", "c", "a/b", "a/c", "b/a", "a/b/c", "c/a", "c/a/b", "d"})
 	action := rapid.Custom(func(r *rapid.T) string {
@@ -35,7 +33,7 @@ func TestRandomTrees(t *testing.T) {
 		}[rapid.IntRange(0, 11).Draw(r, "what")]
 	})
 	// >file must not open a fifo, which would wait for a reader.
-	script := rapid.Custom(func(r *rapid.T) string {
+	return rapid.Custom(func(r *rapid.T) string {
 		var b strings.Builder
 		for _, a := range rapid.SliceOfN(action, 1, 12).Draw(r, "actions") {
 			if _, p, ok := strings.Cut(a, " >"); ok && !strings.Contains(p, " ") {
@@ -45,6 +43,13 @@ func TestRandomTrees(t *testing.T) {
 		}
 		return b.String()
 	})
+}
+
+// Whatever a script does to whatever tree: apply gives what it gave, rollback gives
+// what was.
+func TestRandomTrees(t *testing.T) {
+	root(t)
+	script := randomScript()
 	rapid.Check(t, func(r *rapid.T) {
 		first, second, third := script.Draw(r, "start"), script.Draw(r, "one"), script.Draw(r, "two")
 		t.Run("tree", func(t *testing.T) {
