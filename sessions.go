@@ -94,6 +94,21 @@ func (c *Client) Approve(ctx context.Context, id, digest string) (plan.Approval,
 	return c.parts.Engine.Decide(ctx, id, digest, false, "")
 }
 
+// Select makes a new pending session of some operations of a pending one; keep are
+// their numbers, from 1. The old one stays as it is. Where a kept operation needs one
+// that is not, the call is refused with the reasons.
+func (c *Client) Select(ctx context.Context, id string, keep []int) (Session, error) {
+	p, err := c.parts.Engine.Select(ctx, id, keep)
+	s := sessionOf(p.Session)
+	s.Plan, s.Contents = p.Plan, p.Contents
+	return s, err
+}
+
+// Cancel withdraws a session that was not applied.
+func (c *Client) Cancel(ctx context.Context, id, why string) error {
+	return c.parts.Engine.Cancel(ctx, id, why)
+}
+
 // Reject ends a session that was not applied.
 func (c *Client) Reject(ctx context.Context, id, reason string) error {
 	_, err := c.parts.Engine.Decide(ctx, id, "", true, reason)

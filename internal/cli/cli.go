@@ -77,6 +77,12 @@ func NewRoot(env *Env) *cobra.Command {
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,
 		RunE:          noCommand,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateFlagGroups(); err != nil { // cobra's own check comes later and is no usage error
+				return usageError(cmd, err)
+			}
+			return nil
+		},
 	}
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)

@@ -92,7 +92,15 @@ func wrongPin(ts *testscript.TestScript, _ bool, args []string) {
 	line := knownhosts.Line([]string{ts.Getenv(args[0] + "_ADDR")}, other)
 	file := filepath.Join(ts.Getenv("XDG_CONFIG_HOME"), "bowline", "known_hosts")
 	ts.Check(os.MkdirAll(filepath.Dir(file), 0o700))
-	ts.Check(os.WriteFile(file, []byte(line+"\n"), 0o600))
+	text := line + "\n"
+	if old, err := os.ReadFile(file); err == nil { // the pins of other servers stay
+		for l := range strings.Lines(string(old)) {
+			if !strings.HasPrefix(l, knownhosts.Normalize(ts.Getenv(args[0]+"_ADDR"))+" ") {
+				text += l
+			}
+		}
+	}
+	ts.Check(os.WriteFile(file, []byte(text), 0o600))
 	ts.Setenv("WRONG_FP", ssh.FingerprintSHA256(other))
 }
 

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -129,37 +132,113 @@ func newDiffCommand(env *Env) *cobra.Command {
 	}
 }
 
+type approveOptions struct {
+	yes          bool
+	digest       string
+	only, except string
+}
+
 func newApproveCommand(env *Env) *cobra.Command {
-	var yes bool
-	var digest string
+	var o approveOptions
 	cmd := &cobra.Command{
 		Use: "approve ID", Short: "Allow a session to be applied, once, within the hour", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env),
 		Long: `Approve exactly the plan that the session shows: the approval names its digest. It
-works once and expires after an hour.`,
+works once and expires after an hour.
+
+With --only or --except a new session is made of some operations, with a plan and a
+digest of its own, shown, and approved instead; the old one is cancelled. Operations
+are given by number, as in 1,3-5. One that needs another cannot be kept without it:
+the call is refused and says which.`,
+		Example: "  bowline approve 20261121-fix-a3f2\n  bowline approve 20261121-fix-a3f2 --except 2,7-9",
 	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	cmd.Flags().StringVar(&digest, "digest", "", "the digest that was read; another one is refused")
+	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	cmd.Flags().StringVar(&o.digest, "digest", "", "the digest that was read; another one is refused")
+	cmd.Flags().StringVar(&o.only, "only", "", "approve these operations and no others")
+	cmd.Flags().StringVar(&o.except, "except", "", "approve all operations but these")
+	cmd.MarkFlagsMutuallyExclusive("only", "except")
 	cmd.RunE = withSession(env, func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
-		if !yes {
-			env.showSession(s)
-			ok, err := env.confirm(ctx, "Approve this?", "--yes")
-			if err == nil && !ok {
-				err = diag.New(diag.Denied, "approve", "", "it was not approved")
-			}
-			if err != nil {
-				return err
-			}
-		}
-		if digest == "" {
-			digest = s.Digest // what was shown
-		}
-		a, err := c.Approve(ctx, s.ID, digest)
-		if err == nil {
-			env.say("approved until %s; carry it out with 'bowline apply %s'", a.Expires.Local().Format(time.DateTime), s.ID)
-		}
-		return err
+		return env.approve(ctx, c, s, o)
 	})
 	return cmd
+}
+
+func (env *Env) approve(ctx context.Context, c *bowline.Client, s bowline.Session, o approveOptions) error {
+	whole := s.ID
+	if o.only != "" || o.except != "" {
+		if o.digest != "" && o.digest != s.Digest {
+			return diag.New(diag.Conflict, "approve", "read it again with 'bowline session show "+s.ID+"'", "the plan has the digest %s, not the %s you named", s.Digest, o.digest)
+		}
+		keep, err := selected(o, len(s.Plan.Ops))
+		if err != nil {
+			return err
+		}
+		if s, err = c.Select(ctx, s.ID, keep); err != nil {
+			return err
+		}
+		o.digest = s.Digest
+	}
+	if !o.yes || s.ID != whole {
+		env.showSession(s)
+	}
+	if !o.yes {
+		ok, err := env.confirm(ctx, "Approve this?", "--yes")
+		if err == nil && !ok {
+			err = diag.New(diag.Denied, "approve", "", "it was not approved")
+		}
+		if err != nil && s.ID != whole {
+			err = errors.Join(err, c.Cancel(context.WithoutCancel(ctx), s.ID, "not approved"))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if o.digest == "" {
+		o.digest = s.Digest // what was shown
+	}
+	a, err := c.Approve(ctx, s.ID, o.digest)
+	if err != nil {
+		return err
+	}
+	env.say("approved until %s; carry it out with 'bowline apply %s'", a.Expires.Local().Format(time.DateTime), s.ID)
+	if s.ID != whole {
+		return c.Cancel(ctx, whole, "approved in part as "+s.ID)
+	}
+	return nil
+}
+
+// selected lists the operations that --only or --except mean, of n.
+func selected(o approveOptions, n int) ([]int, error) {
+	named, err := operations(cmp.Or(o.only, o.except), n)
+	if err != nil {
+		return nil, err
+	}
+	var keep []int
+	for op := 1; op <= n; op++ {
+		if named[op] == (o.only != "") {
+			keep = append(keep, op)
+		}
+	}
+	return keep, nil
+}
+
+// operations reads a list of numbers and ranges, as in 1,3-5.
+func operations(list string, n int) (map[int]bool, error) {
+	named := map[int]bool{}
+	for part := range strings.SplitSeq(list, ",") {
+		from, to, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		if !isRange {
+			to = from
+		}
+		first, err := strconv.Atoi(from)
+		last, err2 := strconv.Atoi(to)
+		if err != nil || err2 != nil || first < 1 || last > n || last < first {
+			return nil, diag.New(diag.Usage, "read operations", "numbers and ranges, as in 1,3-5", "%q names no operations of this plan, which has %d", part, n)
+		}
+		for i := first; i <= last; i++ {
+			named[i] = true
+		}
+	}
+	return named, nil
 }
 
 func newRejectCommand(env *Env) *cobra.Command {

@@ -145,28 +145,36 @@ func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target) (Pl
 	if err != nil {
 		return Planned{}, out, err
 	}
-	x, err := e.keep(ctx, req, t, res, now)
+	x, err := e.keep(ctx, kept{Name: req.Name, Note: req.Note, Script: req.Script, AsRoot: req.AsRoot}, res)
 	out.Subject.Digests = map[string]string{"plan": x.Digest}
 	return Planned{Session: x, Plan: res.Plan, Contents: res.Contents}, out, err
 }
 
-// keep checks what the target sent and stores it.
-func (e *Engine) keep(ctx context.Context, req PlanRequest, t target.Target, res helper.PlanResult, now time.Time) (store.Session, error) {
-	if err := res.Plan.Valid(); err != nil {
+// kept is what the client knows of a session beside its plan.
+type kept struct {
+	Name, Note string
+	Script     []byte
+	AsRoot     bool
+}
+
+// keep checks what the target sent and stores it as a pending session.
+func (e *Engine) keep(ctx context.Context, k kept, res helper.PlanResult) (store.Session, error) {
+	p := res.Plan
+	if err := p.Valid(); err != nil {
 		return store.Session{}, diag.New(diag.Failure, "plan", "", "the target sent a plan that is not valid: %w", err)
 	}
-	sum, err := res.Plan.Digest()
+	sum, err := p.Digest()
 	if err != nil {
 		return store.Session{}, err
 	}
-	doc, err := json.Marshal(stored{Plan: res.Plan, Contents: checked(res.Contents), AsRoot: req.AsRoot})
+	doc, err := json.Marshal(stored{Plan: p, Contents: checked(res.Contents), AsRoot: k.AsRoot})
 	if err != nil {
 		return store.Session{}, fmt.Errorf("store plan: %w", err)
 	}
 	x := store.Session{
-		ID: res.Plan.Session, Name: req.Name, Note: req.Note, Target: t.Name, HostKey: res.Plan.HostKey, Status: plan.Pending, Digest: sum,
-		User: e.cfg.User, Host: e.cfg.Host, Surface: e.cfg.Surface, Script: req.Script, Plan: doc,
-		Created: now, Updated: now, Expires: now.Add(plan.DefaultTTL),
+		ID: p.Session, Name: k.Name, Note: k.Note, Target: p.Target, HostKey: p.HostKey, Status: plan.Pending, Digest: sum,
+		User: e.cfg.User, Host: e.cfg.Host, Surface: e.cfg.Surface, Script: k.Script, Plan: doc,
+		Created: p.Created, Updated: p.Created, Expires: p.Created.Add(plan.DefaultTTL),
 	}
 	s, err := e.cfg.Store(ctx)
 	if err == nil {

@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
@@ -138,6 +140,85 @@ func (e *Engine) recorded(ctx context.Context, verb string, d Detail, act func()
 	}
 	err = act()
 	return errors.Join(err, e.end(ctx, id, audit.Outcome{Err: err}))
+}
+
+// Select makes a new pending session of the operations of a pending one that keep
+// names, from 1. The old one stays as it is. A selection in which an operation lacks
+// another that it needs is refused, with the reasons.
+func (e *Engine) Select(ctx context.Context, id string, keep []int) (Planned, error) {
+	d, err := e.Get(ctx, id)
+	if err != nil {
+		return Planned{}, err
+	}
+	for _, n := range keep {
+		if n < 1 || n > len(d.Plan.Ops) {
+			return Planned{}, diag.New(diag.Usage, "select operations of "+id, "see 'bowline session show "+id+"'", "there is no operation %d; it has %d", n, len(d.Plan.Ops))
+		}
+	}
+	var res helper.PlanResult
+	var x store.Session
+	err = e.recorded(ctx, helper.VerbSelect, d, func() error {
+		if d.Status != plan.Pending {
+			return illegal("select operations of", d)
+		}
+		t, err := e.cfg.Target(d.Target)
+		if err != nil {
+			return err
+		}
+		now := e.cfg.Now().UTC()
+		fresh, err := newID(now, PlanRequest{Name: cmp.Or(d.Name, "part")})
+		if err != nil {
+			return err
+		}
+		err = e.withHelper(ctx, t, d.asRoot, func(c *frame.Client, _ transport.Info) error {
+			return e.call(ctx, c, helper.VerbSelect, helper.SelectRequest{Session: id, New: fresh, Keep: keep, Created: now}, &res, nil)
+		})
+		if err != nil {
+			return err
+		}
+		if err := sameSelection(d.Plan, res.Plan, keep); err != nil {
+			return err
+		}
+		res.Contents = d.Contents
+		x, err = e.keep(ctx, kept{Name: d.Name, Note: d.Note, Script: d.Script, AsRoot: d.asRoot}, res)
+		return err
+	})
+	return Planned{Session: x, Plan: res.Plan, Contents: res.Contents}, err
+}
+
+// sameSelection checks that the target selected what was asked for.
+func sameSelection(whole, part plan.Plan, keep []int) error {
+	want, deps := whole.Select(part.Session, func(n int) bool { return slices.Contains(keep, n) })
+	a, err := want.Digest()
+	if err != nil {
+		return err
+	}
+	b, err := part.Digest()
+	if err != nil {
+		return err
+	}
+	if len(deps) > 0 || a != b {
+		return diag.New(diag.Denied, "select operations", "plan it again", "the target made another selection than was asked for: %s, not %s", b, a)
+	}
+	return nil
+}
+
+// Cancel withdraws a session that was not applied.
+func (e *Engine) Cancel(ctx context.Context, id, why string) error {
+	d, err := e.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	return e.recorded(ctx, "cancel", d, func() error {
+		if !plan.CanMove(d.Status, plan.Cancelled) {
+			return illegal("cancel", d)
+		}
+		s, err := e.cfg.Store(ctx)
+		if err != nil {
+			return err
+		}
+		return s.Move(ctx, id, d.Status, plan.Cancelled, store.Update{Now: e.cfg.Now(), Message: why})
+	})
 }
 
 // Options are those of Apply, Resume and Rollback that apply.

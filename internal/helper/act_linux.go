@@ -352,3 +352,25 @@ func drift(ctx context.Context, r *frame.Request) (any, error) {
 	res.Contents = kept.byDigest
 	return res, nil
 }
+
+// selectOps makes a session of some operations of another. What the dry run showed
+// of their contents the client has already.
+func selectOps(r *frame.Request) (any, error) {
+	var req SelectRequest
+	if err := r.Decode(&req); err != nil {
+		return nil, err
+	}
+	parent, err := sessionsDir()
+	if err != nil {
+		return nil, err
+	}
+	keep := map[int]bool{}
+	for _, n := range req.Keep {
+		keep[n] = true
+	}
+	p, err := apply.Derive(parent, req.Session, req.New, func(n int) bool { return keep[n] }, req.Created)
+	if err != nil {
+		return nil, err
+	}
+	return PlanResult{Plan: p}, nil
+}

@@ -15,6 +15,7 @@ const (
 	VerbRollback = "rollback"
 	VerbRemove   = "remove"
 	VerbDrift    = "drift"
+	VerbSelect   = "select"
 )
 
 // PlanRequest is a dry run to be made, and the session that keeps it.
@@ -71,6 +72,14 @@ type Ran struct {
 	Note   string   `json:"note,omitempty"`   // why it could not be run
 	Stdout []byte   `json:"stdout,omitempty"` // the last bytes
 	Stderr []byte   `json:"stderr,omitempty"`
+}
+
+// SelectRequest makes a new session of some operations of a pending one.
+type SelectRequest struct {
+	Session string    `json:"session"`
+	New     string    `json:"new"`  // id
+	Keep    []int     `json:"keep"` // operations, from 1
+	Created time.Time `json:"created"`
 }
 
 // RemoveRequest names sessions that are to be deleted on the target, with the

@@ -48,6 +48,8 @@ func handle(ctx context.Context, r *frame.Request) (any, error) {
 		return sessionVerb(ctx, r)
 	case VerbRemove:
 		return remove(r)
+	case VerbSelect:
+		return selectOps(r)
 	case VerbDrift:
 		return drift(ctx, r)
 	case VerbPlan:

@@ -15,6 +15,7 @@ var errLinux = errors.New("dry runs and applies happen on Linux targets only")
 
 func planSession(context.Context, *frame.Request) (any, error) { return nil, errLinux }
 func remove(*frame.Request) (any, error)                       { return nil, errLinux }
+func selectOps(*frame.Request) (any, error)                    { return nil, errLinux }
 func drift(context.Context, *frame.Request) (any, error)       { return nil, errLinux }
 func sessionVerb(context.Context, *frame.Request) (any, error) { return nil, errLinux }
 
