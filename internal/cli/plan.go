@@ -130,7 +130,9 @@ func (env *Env) planMany(ctx context.Context, c *bowline.Client, opts planOption
 				env.printError(fmt.Errorf("%s: %w", name, err))
 			}
 		case opts.asJSON:
-			doc.Sessions = append(doc.Sessions, newJSONSession(s, true))
+			d := newJSONSession(s, true)
+			d.SchemaVersion = 0 // the document has it
+			doc.Sessions = append(doc.Sessions, d)
 		default:
 			env.showSession(s)
 			fmt.Fprintln(env.Stdout)

@@ -54,7 +54,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|sandbox|transport/local|overlay|overlay/deferral|apply)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
-	{`\.`, `diag|target|profile|plan|internal/(wire|engine|helper|store|audit|executor|inventory|sandbox|config|transport/ssh)`},
+	{`\.`, `diag|target|profile|plan|change|internal/(wire|engine|helper|store|audit|executor|inventory|sandbox|config|transport/ssh)`},
 	// L5: surfaces see the door and its values.
 	{`internal/cli`, `\.|diag|target|profile|plan|change|internal/review`},
 	{`internal/review`, `diag|plan|change`},
