@@ -42,7 +42,7 @@ type Session struct {
 	Plan      plan.Plan         // zero in lists
 	Contents  map[string][]byte // small contents before and after, by SHA-256; nil in lists
 	Decisions []plan.Approval   // nil in lists
-	Commands  []Ran             // deferred commands that were run so far; nil in lists
+	Commands  []plan.Ran        // deferred commands that were run so far; nil in lists
 }
 
 func sessionOf(x store.Session) Session {
@@ -81,10 +81,7 @@ func (c *Client) Sessions(ctx context.Context, q SessionQuery) ([]Session, error
 func (c *Client) Session(ctx context.Context, id string) (Session, error) {
 	d, err := c.parts.Engine.Get(ctx, id)
 	s := sessionOf(d.Session)
-	s.Plan, s.Contents, s.Decisions = d.Plan, d.Contents, d.Decisions
-	for _, c := range d.Commands {
-		s.Commands = append(s.Commands, Ran(c))
-	}
+	s.Plan, s.Contents, s.Decisions, s.Commands = d.Plan, d.Contents, d.Decisions, d.Commands
 	return s, err
 }
 
@@ -130,26 +127,11 @@ type SessionResult struct {
 	Notes   []string
 	Message string
 	// Commands are the deferred commands, or what took them back, that were run.
-	Commands []Ran
-}
-
-// Ran is a command that was run, with the ends of what it wrote, which is hostile.
-type Ran struct {
-	Op     int      `json:"op"` // operation, from 1
-	Argv   []string `json:"argv"`
-	Undo   bool     `json:"undo,omitempty"` // it took the operation back
-	Exit   int      `json:"exit"`
-	Note   string   `json:"note,omitempty"` // why it could not be run
-	Stdout []byte   `json:"stdout,omitempty"`
-	Stderr []byte   `json:"stderr,omitempty"`
+	Commands []plan.Ran
 }
 
 func resultOf(r helper.SessionResult) SessionResult {
-	out := SessionResult{Status: r.Status, Done: r.Done, Total: r.Total, Notes: r.Notes, Message: r.Message}
-	for _, c := range r.Commands {
-		out.Commands = append(out.Commands, Ran(c))
-	}
-	return out
+	return SessionResult{Status: r.Status, Done: r.Done, Total: r.Total, Notes: r.Notes, Message: r.Message, Commands: r.Commands}
 }
 
 // ApplyOptions are for Apply, Resume and Rollback.

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -99,6 +100,51 @@ type Approval struct {
 	Reason  string    `json:"reason,omitempty"`
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
+	// KeyID is the fingerprint of the SSH key that signed, "SHA256:...", and
+	// Signature an armored SSHSIG in the namespace [SignatureNamespace] over
+	// Statement; both "" if nobody signed.
+	KeyID     string `json:"key_id,omitempty"`
+	Signature string `json:"signature,omitempty"`
+}
+
+// SignatureNamespace keeps signatures of approvals apart from all others that a key
+// makes (PROTOCOL.sshsig of OpenSSH).
+const SignatureNamespace = "bowline-approval"
+
+// statement is what a person signs. Fields are only ever added, with a new version.
+type statement struct {
+	Statement  string    `json:"statement"`
+	Version    int       `json:"version"`
+	ID         string    `json:"id"`
+	Session    string    `json:"session"`
+	Digest     string    `json:"digest"`
+	HostKey    string    `json:"host_key"`
+	Operations int       `json:"operations"`
+	User       string    `json:"user"`
+	Host       string    `json:"host"`
+	Created    time.Time `json:"created"`
+	Expires    time.Time `json:"expires"`
+}
+
+// Statement returns the bytes that a signature of this approval covers: everything in
+// it, and the number of operations of the plan it is for. One line of JSON.
+func (a Approval) Statement(operations int) []byte {
+	b, err := json.Marshal(statement{SignatureNamespace, 1, a.ID, a.Session, a.Digest, a.HostKey, operations, a.User, a.Host, a.Created.UTC(), a.Expires.UTC()})
+	if err != nil {
+		panic("plan: a statement cannot be encoded: " + err.Error()) // strings and years of four digits
+	}
+	return append(b, '\n')
+}
+
+// Ran is a command that was run, with the ends of what it wrote, which is hostile.
+type Ran struct {
+	Op     int      `json:"op"` // operation, from 1
+	Argv   []string `json:"argv"`
+	Undo   bool     `json:"undo,omitempty"` // it took the operation back
+	Exit   int      `json:"exit"`
+	Note   string   `json:"note,omitempty"`   // why it could not be run
+	Stdout []byte   `json:"stdout,omitempty"` // the last bytes
+	Stderr []byte   `json:"stderr,omitempty"`
 }
 
 // Check reports why a does not allow applying p at the time now, or nil. Single

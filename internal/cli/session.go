@@ -23,7 +23,7 @@ func newSessionCommand(env *Env) *cobra.Command {
 		Long: `A session is one reviewed change, from its dry run ('bowline plan') to its rollback.`,
 	}
 	cmd.AddCommand(newSessionList(env), newSessionShow(env), newDiffCommand(env), newApproveCommand(env), newRejectCommand(env),
-		newApplyCommand(env), newResumeCommand(env), newRollbackCommand(env), newSessionDrift(env), newSessionPrune(env))
+		newApplyCommand(env), newResumeCommand(env), newRollbackCommand(env), newSessionDrift(env), newSessionExport(env), newSessionVerify(env), newSessionPrune(env))
 	return cmd
 }
 
@@ -43,7 +43,7 @@ type jsonSession struct {
 	Message       string          `json:"message,omitempty"`
 	Plan          *plan.Plan      `json:"plan,omitempty"`
 	Decisions     []plan.Approval `json:"decisions,omitempty"`
-	Commands      []bowline.Ran   `json:"commands,omitempty"`
+	Commands      []plan.Ran      `json:"commands,omitempty"`
 }
 
 func newJSONSession(s bowline.Session, whole bool) jsonSession {

@@ -24,7 +24,7 @@ type Detail struct {
 	Plan      plan.Plan
 	Contents  map[string][]byte
 	Decisions []plan.Approval
-	Commands  []helper.Ran // that were run so far
+	Commands  []plan.Ran // that were run so far
 
 	asRoot bool
 }
@@ -78,7 +78,7 @@ func (e *Engine) Get(ctx context.Context, id string) (Detail, error) {
 	if sum, err := doc.Plan.Digest(); err != nil || sum != x.Digest {
 		return Detail{}, diag.New(diag.Denied, "read session "+id, "plan it again", "the stored plan is not the one that was made: its digest is %s, not %s", sum, x.Digest)
 	}
-	var ran []helper.Ran
+	var ran []plan.Ran
 	if len(x.Output) > 0 {
 		if err := json.Unmarshal(x.Output, &ran); err != nil {
 			return Detail{}, fmt.Errorf("read stored output of %s: %w", id, err)
@@ -379,8 +379,8 @@ func standing(on plan.Status, err error, first bool) plan.Status {
 }
 
 // joined adds commands that were run to those of earlier calls, as JSON.
-func joined(before []byte, more []helper.Ran) []byte {
-	var all []helper.Ran
+func joined(before []byte, more []plan.Ran) []byte {
+	var all []plan.Ran
 	if len(before) > 0 && json.Unmarshal(before, &all) != nil {
 		all = nil // of another version; what is new counts
 	}

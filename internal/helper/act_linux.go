@@ -262,11 +262,11 @@ func describe(ev apply.Event) string {
 const maxRan = 8 << 10
 
 // ran adds to commands the ends of what they wrote.
-func ran(dir string, commands []apply.Ran) []Ran {
-	var out []Ran
+func ran(dir string, commands []apply.Ran) []plan.Ran {
+	var out []plan.Ran
 	for _, c := range commands {
 		file := filepath.Join(dir, apply.OutputsDir, c.Output)
-		out = append(out, Ran{Op: c.Op, Argv: c.Argv, Undo: c.Undo, Exit: c.Exit, Note: c.Note, Stdout: tail(file + ".out"), Stderr: tail(file + ".err")})
+		out = append(out, plan.Ran{Op: c.Op, Argv: c.Argv, Undo: c.Undo, Exit: c.Exit, Note: c.Note, Stdout: tail(file + ".out"), Stderr: tail(file + ".err")})
 	}
 	return out
 }

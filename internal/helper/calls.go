@@ -60,18 +60,7 @@ type SessionResult struct {
 	Notes   []string    `json:"notes,omitempty"`
 	Message string      `json:"message,omitempty"`
 	// Commands are the deferred commands, or what took them back, that this call ran.
-	Commands []Ran `json:"commands,omitempty"`
-}
-
-// Ran is a command that was run, with the ends of what it wrote.
-type Ran struct {
-	Op     int      `json:"op"` // operation, from 1
-	Argv   []string `json:"argv"`
-	Undo   bool     `json:"undo,omitempty"` // it took the operation back
-	Exit   int      `json:"exit"`
-	Note   string   `json:"note,omitempty"`   // why it could not be run
-	Stdout []byte   `json:"stdout,omitempty"` // the last bytes
-	Stderr []byte   `json:"stderr,omitempty"`
+	Commands []plan.Ran `json:"commands,omitempty"`
 }
 
 // SelectRequest makes a new session of some operations of a pending one.

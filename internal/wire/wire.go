@@ -208,6 +208,9 @@ func (p *Parts) ProfileFor(t target.Target) (profile.Profile, error) {
 // AuditReader reads the audit log, whether or not it can be written.
 func (p *Parts) AuditReader() *audit.Reader { return audit.NewReader(p.Paths.Audit, p.Paths.AuditHead) }
 
+// Who is the person this client acts for, as login@host.
+func (p *Parts) Who() string { return login() + "@" + hostname() }
+
 // Close closes links first, so that outcomes can still be recorded.
 func (p *Parts) Close() error { return errors.Join(p.links.Close(), p.store.close(), p.log.close()) }
 
