@@ -8,6 +8,8 @@ import (
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/receipt"
+	"github.com/bowline-sh/bowline/internal/sshsig"
+	"github.com/bowline-sh/bowline/plan"
 )
 
 // ExportSession returns a receipt: one file with the script, the plan, the decisions,
@@ -74,7 +76,17 @@ func VerifyReceipt(file []byte, signers string) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, diag.New(diag.Conflict, "verify receipt", "ask for it again: 'bowline session export ID'", "%w", err)
 	}
-	out := Receipt{Session: r.Session.ID, Target: r.Session.Target, Status: string(r.Session.Status), OK: true, Findings: r.Check(nil)}
+	var check receipt.Signatures
+	if signers != "" {
+		allowed, err := sshsig.ParseSigners(signers)
+		if err != nil {
+			return Receipt{}, diag.New(diag.Usage, "verify receipt", "see ALLOWED SIGNERS in 'man ssh-keygen'", "%w", err)
+		}
+		check = func(message []byte, signature string, at time.Time) (string, error) {
+			return allowed.Verify(plan.SignatureNamespace, message, signature, at)
+		}
+	}
+	out := Receipt{Session: r.Session.ID, Target: r.Session.Target, Status: string(r.Session.Status), OK: true, Findings: r.Check(check)}
 	for _, f := range out.Findings {
 		out.OK = out.OK && f.OK
 	}

@@ -29,6 +29,10 @@ type Options struct {
 	// nil; called from a goroutine for each stream.
 	Output func(op int, p []byte)
 
+	// Verify checks what Apply cannot know of an approval: who signed it. nil if nobody
+	// must have.
+	Verify func(ctx context.Context, a plan.Approval, p plan.Plan) error
+
 	Force  bool // Rollback: overwrite what was changed since, take failed undo commands as done
 	DryRun bool // Rollback: only say what it would do
 
@@ -100,6 +104,9 @@ func (s *Session) Apply(ctx context.Context, opts Options) (Outcome, error) {
 // prepare does everything that comes before the first effect.
 func (s *Session) prepare(ctx context.Context, opts Options, out *Outcome) (*engine, error) {
 	a, err := s.mayApply(opts.now())
+	if err == nil && opts.Verify != nil {
+		err = opts.Verify(ctx, a, s.plan)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,10 +55,12 @@ const maxReceipt = 1 << 30
 
 func newSessionVerify(env *Env) *cobra.Command {
 	var asJSON bool
+	var signersFile string
 	cmd := &cobra.Command{
 		Use: "verify FILE", Short: "Check a receipt, with nothing but the file", Args: args(cobra.ExactArgs(1)),
 		Long: `Check a receipt that 'bowline session export' wrote: that it is as it was written, and
-that its plan, decisions, audit entries and status agree with each other.
+that its plan, decisions, audit entries and status agree with each other. With --signers,
+an allowed_signers file as in ssh-keygen(1), the signatures of approvals are checked too.
 
 Exit codes: 0 everything agrees, 13 something does not.`,
 		RunE: func(_ *cobra.Command, a []string) error {
@@ -72,7 +75,11 @@ Exit codes: 0 everything agrees, 13 something does not.`,
 			if err != nil {
 				return diag.New(diag.Usage, "read receipt", "", "%w", err)
 			}
-			r, err := bowline.VerifyReceipt(b, "")
+			signers, err := readSigners(signersFile)
+			if err != nil {
+				return err
+			}
+			r, err := bowline.VerifyReceipt(b, signers)
 			if err != nil {
 				return err
 			}
@@ -86,6 +93,58 @@ Exit codes: 0 everything agrees, 13 something does not.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	cmd.Flags().StringVar(&signersFile, "signers", "", "who may sign approvals; without it signatures are not checked")
+	return cmd
+}
+
+// readSigners reads an allowed_signers file; "" gives "".
+func readSigners(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(file)
+	if err == nil && len(bytes.TrimSpace(b)) == 0 {
+		err = fmt.Errorf("%s is empty", file)
+	}
+	if err != nil {
+		return "", diag.New(diag.Usage, "read signers", "see ALLOWED SIGNERS in 'man ssh-keygen'", "%w", err)
+	}
+	return string(b), nil
+}
+
+func newRequireSignature(env *Env) *cobra.Command {
+	var req bowline.SignatureRequest
+	var file string
+	cmd := &cobra.Command{
+		Use: "require-signature NAME --signers FILE", Short: "Plan that a target applies only signed approvals", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeTargets(env),
+		Long: `Plan a change to the target after which it checks itself, before it applies anything,
+that the approval was signed by a key that FILE names (an allowed_signers file as in
+ssh-keygen(1), with the namespace bowline-approval) and that the plan was made for this
+host, whatever the client says. The files are /etc/bowline/allowed_signers and host_keys.
+Approve and apply the session as any other. People then sign with approval.sign = true in
+their configuration.`,
+		RunE: func(cmd *cobra.Command, a []string) error {
+			if file == "" {
+				return diag.New(diag.Usage, "require signatures", "add --signers FILE", "who may sign is missing")
+			}
+			text, err := readSigners(file)
+			if err != nil {
+				return err
+			}
+			req.Target, req.Signers = a[0], text
+			return env.withClient(cmd.Context(), func(c *bowline.Client) error {
+				s, err := c.RequireSignature(cmd.Context(), req)
+				if err != nil {
+					return err
+				}
+				env.showSession(s)
+				env.say("approve it with 'bowline approve %s', then 'bowline apply %s'", s.ID, s.ID)
+				return nil
+			})
+		},
+	}
+	cmd.Flags().StringVar(&file, "signers", "", "who may sign; required")
+	cmd.Flags().BoolVar(&req.AsRoot, "as-root", false, "as root, through 'sudo -n' on the target")
 	return cmd
 }
 

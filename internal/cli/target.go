@@ -24,7 +24,7 @@ func newTargetCommand(env *Env) *cobra.Command {
 host key. Targets are kept in config.toml; 'bowline config path' says where.`,
 		RunE: noCommand,
 	}
-	cmd.AddCommand(newTargetAdd(env), newTargetList(env), newTargetShow(env), newTargetTest(env),
+	cmd.AddCommand(newTargetAdd(env), newTargetList(env), newTargetShow(env), newTargetTest(env), newRequireSignature(env),
 		newTargetTrust(env), newTargetRemove(env), newTargetDefault(env))
 	return cmd
 }

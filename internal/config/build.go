@@ -31,6 +31,8 @@ func (b *builder) build(f file) {
 	b.choices(f)
 	b.groups(f.Groups)
 	b.audit(f.Audit)
+	b.cfg.Approval = Approval{TwoPerson: f.Approval.TwoPerson, RequireSignature: f.Approval.RequireSignature, Sign: f.Approval.Sign,
+		KeyFile: b.ownPath([]string{"approval", "key_file"}, f.Approval.KeyFile)}
 }
 
 func (b *builder) has(name string) bool {

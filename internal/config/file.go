@@ -18,6 +18,7 @@ type file struct {
 	Targets         map[string]fileTarget   `toml:"targets"`
 	Executor        map[string]fileExecutor `toml:"executor"`
 	Audit           fileAudit               `toml:"audit"`
+	Approval        fileApproval            `toml:"approval"`
 }
 
 type fileTarget struct {
@@ -56,6 +57,13 @@ type fileAudit struct {
 	Secrets []string `toml:"secrets"`
 }
 
+type fileApproval struct {
+	TwoPerson        bool   `toml:"two_person"`
+	RequireSignature bool   `toml:"require_signature"`
+	Sign             bool   `toml:"sign"`
+	KeyFile          string `toml:"key_file"`
+}
+
 // keysOf returns the keys of a stored table.
 func keysOf(table any) []string {
 	t := reflect.TypeOf(table)
@@ -81,6 +89,8 @@ func unknown(key []string) (n int, known []string) {
 		at, known = 2, keysOf(fileExecutor{})
 	case "audit":
 		at, known = 1, keysOf(fileAudit{})
+	case "approval":
+		at, known = 1, keysOf(fileApproval{})
 	}
 	if at > 0 && len(key) > at && !slices.Contains(known, key[at]) {
 		return at + 1, known

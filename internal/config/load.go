@@ -36,6 +36,7 @@ type Config struct {
 	Profile       string // default profile
 	Groups        map[string][]string
 	Audit         Audit
+	Approval      Approval
 	Notes         []string // what a person should know, one line each
 
 	targets []target.Target // in the order of the file, then local
@@ -49,6 +50,14 @@ type Audit struct {
 	Dir     string   // "" means below the state directory
 	MaxSize int64    // bytes of one segment; 0 means the default
 	Secrets []string // names, and /patterns/, whose values are masked
+}
+
+// Approval is the [approval] table.
+type Approval struct {
+	TwoPerson        bool   // whoever asked for a change cannot approve it
+	RequireSignature bool   // approvals must be signed
+	Sign             bool   // sign approvals although nobody requires it
+	KeyFile          string // key to sign with; "" means the agent's first
 }
 
 // maxFile bounds config.toml, in bytes: 10,000 targets take about 2 MiB.

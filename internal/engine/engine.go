@@ -45,6 +45,15 @@ type Config struct {
 	User     string // who acts, where, and through what
 	Host     string
 	Surface  string
+	Rules    Rules // optional
+}
+
+// Rules are what an approval must be besides a person's decision.
+type Rules struct {
+	TwoPerson        bool // whoever asked for the change cannot approve it
+	RequireSignature bool // it must be signed
+	// Sign signs an approval's statement; nil: approvals are not signed.
+	Sign func(ctx context.Context, statement []byte) (armored, keyID string, err error)
 }
 
 // Engine leads sessions. Methods may be called concurrently; of two who move the
@@ -215,6 +224,20 @@ func newID(now time.Time, req PlanRequest) (string, error) {
 		name = req.Argv[0]
 	}
 	return plan.NewID(now, name, hex.EncodeToString(b[:])), nil
+}
+
+// HostKey is what plans and approvals call the target.
+func (e *Engine) HostKey(ctx context.Context, name string) (string, error) {
+	t, err := e.cfg.Target(name)
+	if err != nil {
+		return "", err
+	}
+	l, err := e.cfg.Links.Get(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	defer l.Release()
+	return hostKey(l.Info()), nil
 }
 
 // withHelper lends f a helper on t, placing it first if it is not there.

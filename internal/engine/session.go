@@ -110,6 +110,9 @@ func (e *Engine) Decide(ctx context.Context, id, digest string, reject bool, rea
 		if !plan.CanMove(d.Status, to) {
 			return illegal(verb, d)
 		}
+		if err := e.approver(ctx, d, &a); err != nil {
+			return err
+		}
 		s, err := e.cfg.Store(ctx)
 		if err != nil {
 			return err
@@ -120,6 +123,25 @@ func (e *Engine) Decide(ctx context.Context, id, digest string, reject bool, rea
 		return s.Move(ctx, id, d.Status, to, store.Update{Now: now, Expires: a.Expires, Message: reason})
 	})
 	return a, err
+}
+
+// approver holds an approval to the rules, and signs it.
+func (e *Engine) approver(ctx context.Context, d Detail, a *plan.Approval) error {
+	if a.Reject {
+		return nil
+	}
+	if e.cfg.Rules.TwoPerson && a.User == d.User {
+		return diag.New(diag.Denied, "approve "+d.ID, "ask somebody else to type 'bowline approve "+d.ID+"'", "%s asked for it, and approval.two_person wants another person to approve it", d.User)
+	}
+	if e.cfg.Rules.Sign == nil {
+		if e.cfg.Rules.RequireSignature {
+			return diag.New(diag.Denied, "approve "+d.ID, "", "it must be signed, and there is no way to sign here")
+		}
+		return nil
+	}
+	var err error
+	a.Signature, a.KeyID, err = e.cfg.Rules.Sign(ctx, a.Statement(len(d.Plan.Ops)))
+	return err
 }
 
 func illegal(verb string, d Detail) error {

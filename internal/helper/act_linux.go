@@ -226,6 +226,7 @@ func carryOut(ctx context.Context, s *apply.Session, dir string, req actRequest,
 	opts := apply.Options{
 		Force: req.Force, DryRun: req.DryRun, RerunInterrupted: req.Rerun, SkipInterrupted: req.Skip,
 		Progress: func(ev apply.Event) { progress(Progress{Op: ev.Op, What: describe(ev)}) },
+		Verify:   policy{etcDir}.verify,
 		Output:   func(op int, p []byte) { progress(Progress{Op: op, Text: string(p)}) },
 	}
 	var out apply.Outcome

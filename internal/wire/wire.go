@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	sshkey "golang.org/x/crypto/ssh"
+
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/config"
@@ -21,9 +23,11 @@ import (
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/redact"
 	"github.com/bowline-sh/bowline/internal/sandbox/attack"
+	"github.com/bowline-sh/bowline/internal/sshsig"
 	"github.com/bowline-sh/bowline/internal/transport"
 	"github.com/bowline-sh/bowline/internal/transport/local"
 	"github.com/bowline-sh/bowline/internal/transport/ssh"
+	"github.com/bowline-sh/bowline/plan"
 	"github.com/bowline-sh/bowline/profile"
 	"github.com/bowline-sh/bowline/target"
 )
@@ -147,7 +151,7 @@ func (p *Parts) connect(o Options, home string) {
 	helpers := &link.Helpers{Binaries: new(helperbin.Set)}
 	p.Engine = engine.New(engine.Config{
 		Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Store: p.store.open, Now: time.Now,
-		User: login(), Host: hostname(), Surface: first(o.Surface, "api"),
+		User: login(), Host: hostname(), Surface: first(o.Surface, "api"), Rules: approvalRules(p.cfg.Approval, o),
 	})
 	p.Executor = executor.New(executor.Config{
 		Target: p.Resolve, Default: p.cfg.Profile, Links: p.links, Recorder: p.log, Helpers: helpers,
@@ -160,6 +164,23 @@ func (p *Parts) connect(o Options, home string) {
 		Find: p.find, Editor: reloading{editor, p, home}, Scan: dialer.Scan, KnownHosts: p.Paths.KnownHosts, Recorder: p.log,
 	})
 	p.Tester = inventory.Tester{Links: p.links, Recorder: p.log, Attacks: attacks}
+}
+
+// approvalRules are those of the configuration. A person signs with their own key.
+func approvalRules(a config.Approval, o Options) engine.Rules {
+	rules := engine.Rules{TwoPerson: a.TwoPerson, RequireSignature: a.RequireSignature}
+	if !a.Sign && !a.RequireSignature {
+		return rules
+	}
+	key := ssh.SigningKey{File: a.KeyFile, Prompt: o.Prompt}
+	rules.Sign = func(ctx context.Context, statement []byte) (armored, keyID string, err error) {
+		err = key.Use(ctx, func(s sshkey.Signer) error {
+			armored, keyID, err = sshsig.Sign(s, plan.SignatureNamespace, statement)
+			return err
+		})
+		return armored, keyID, err
+	}
+	return rules
 }
 
 func (p *Parts) config() config.Config {

@@ -35,6 +35,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/transport`, `nothing`},
 	{`internal/transport/ssh`, `diag|target|internal/transport`},
 	{`internal/transport/local`, `internal/transport`},
+	{`internal/sshsig`, `nothing`},
 	{`internal/store`, `plan`},
 	{`internal/store/sqlite`, `plan|internal/store`},
 	{`internal/helperbin`, `nothing`},
@@ -55,7 +56,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|sandbox|transport/local|overlay|overlay/deferral|apply)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
-	{`\.`, `diag|target|profile|plan|change|internal/(wire|engine|helper|store|audit|receipt|executor|inventory|sandbox|config|transport/ssh)`},
+	{`\.`, `diag|target|profile|plan|change|internal/(wire|engine|helper|store|audit|receipt|sshsig|executor|inventory|sandbox|config|transport/ssh)`},
 	// L5: surfaces see the door and its values.
 	{`internal/cli`, `\.|diag|target|profile|plan|change|internal/review`},
 	{`internal/review`, `diag|plan|change`},

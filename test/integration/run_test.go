@@ -39,9 +39,24 @@ func ways(t *testing.T, f func(t *testing.T, c *bowline.Client, name string)) {
 // open returns a client with a target t0, t1, ... for each server.
 func open(t *testing.T, servers ...*testkit.Server) *bowline.Client {
 	t.Helper()
+	return openWith(t, "", servers...)
+}
+
+// openWith is open with more text in the configuration. Passphrases are "open sesame".
+func openWith(t *testing.T, table string, servers ...*testkit.Server) *bowline.Client {
+	t.Helper()
 	t.Setenv("SSH_AUTH_SOCK", "")
 	dir := t.TempDir()
-	c, err := bowline.Open(t.Context(), bowline.Config{ConfigDir: filepath.Join(dir, "config"), StateDir: filepath.Join(dir, "state"), RuntimeDir: dir})
+	if table != "" {
+		if err := os.Mkdir(filepath.Join(dir, "config"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "config", "config.toml"), []byte(table), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := bowline.Open(t.Context(), bowline.Config{ConfigDir: filepath.Join(dir, "config"), StateDir: filepath.Join(dir, "state"), RuntimeDir: dir,
+		Prompt: func(context.Context, string, bool) (string, error) { return "open sesame", nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

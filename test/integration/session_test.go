@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/testkit"
@@ -273,5 +275,104 @@ func TestDrift(t *testing.T) {
 	got := d.Changes[0]
 	if string(got.Path) != file || got.Why != "content" || string(d.Contents[got.Before.SHA256]) != "a\n" || string(d.Contents[got.After.SHA256]) != "theirs\n" {
 		t.Errorf("%+v, %v", got, d.Contents)
+	}
+}
+
+// TestSignedApprovals: a target that demands signatures has them set up as any change,
+// and from then on applies what an allowed key signed, and nothing else.
+func TestSignedApprovals(t *testing.T) {
+	s, _, dir := site(t)
+	if _, err := os.Lstat("/etc/bowline"); err == nil {
+		t.Fatal("/etc/bowline exists on this machine; this test would change it")
+	}
+	t.Cleanup(func() { os.RemoveAll("/etc/bowline") })
+	keys := testkit.Dir(t)
+	inAgent := testkit.NewKey(t, keys+"/agent", "ed25519")
+	inFile := testkit.NewKey(t, keys+"/file", "ecdsa")
+	sealed := testkit.EncryptedKey(t, keys+"/sealed", "open sesame")
+	testkit.NewKey(t, keys+"/stranger", "ed25519")
+	agent := testkit.Agent(t, keys+"/agent")
+	var signers strings.Builder
+	for _, k := range []ssh.PublicKey{inAgent, inFile, sealed} {
+		fmt.Fprintf(&signers, "ann@example.com namespaces=\"bowline-approval\" %s", ssh.MarshalAuthorizedKey(k))
+	}
+	plain := open(t, s)
+	setUp, err := plain.RequireSignature(t.Context(), bowline.SignatureRequest{Target: "t0", Signers: signers.String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plain.Approve(t.Context(), setUp.ID, setUp.Digest); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plain.Apply(t.Context(), setUp.ID, bowline.ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for i, tt := range []struct {
+		name, table, socket string
+		allowed             bool
+	}{
+		{"nobody signs", "", "", false},
+		{"agent", "sign = true", agent.Socket, true},
+		{"file", "sign = true\nkey_file = \"" + keys + "/file\"", "", true},
+		{"encrypted file", "require_signature = true\nkey_file = \"" + keys + "/sealed\"", "", true},
+		{"public half, private one in the agent", "sign = true\nkey_file = \"" + keys + "/agent.pub\"", agent.Socket, true},
+		{"stranger", "sign = true\nkey_file = \"" + keys + "/stranger\"", "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := openWith(t, "[approval]\n"+tt.table+"\n", s)
+			t.Setenv("SSH_AUTH_SOCK", tt.socket)
+			file := fmt.Sprintf("%s/%d", dir, i)
+			x := approved(t, c, "echo signed > "+file)
+			res, err := c.Apply(t.Context(), x.ID, bowline.ApplyOptions{})
+			if !tt.allowed {
+				if diag.KindOf(err) != diag.Denied || !strings.Contains(err.Error(), "applies only what was signed") {
+					t.Errorf("apply = %+v, %v", res, err)
+				}
+				if _, err := os.Stat(file); err == nil {
+					t.Error("it was applied all the same")
+				}
+				return
+			}
+			if err != nil || res.Status != plan.Executed {
+				t.Fatalf("apply = %+v, %v", res, err)
+			}
+			receipt, err := c.ExportSession(t.Context(), x.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := bowline.VerifyReceipt(receipt, signers.String())
+			if err != nil || !r.OK || !strings.Contains(fmt.Sprint(r.Findings), "signed by ann@example.com") {
+				t.Errorf("receipt: %+v, %v", r, err)
+			}
+			stranger, err := os.ReadFile(keys + "/stranger.pub")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r, err := bowline.VerifyReceipt(receipt, "eve "+string(stranger)); err != nil || r.OK {
+				t.Errorf("receipt held to other signers: %+v, %v", r, err)
+			}
+			if _, err := c.Apply(t.Context(), x.ID, bowline.ApplyOptions{}); diag.KindOf(err) != diag.Denied {
+				t.Errorf("the signature worked twice: %v", err)
+			}
+		})
+	}
+}
+
+// TestTwoPersons: whoever asked cannot approve.
+func TestTwoPersons(t *testing.T) {
+	s, _, dir := site(t)
+	c := openWith(t, "[approval]\ntwo_person = true\n", s)
+	x, err := c.Plan(t.Context(), bowline.PlanRequest{Target: "t0", Argv: []string{"touch", dir + "/x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Approve(t.Context(), x.ID, x.Digest); diag.KindOf(err) != diag.Denied || !strings.Contains(err.Error(), "two_person") {
+		t.Errorf("own approval = %v", err)
+	}
+	if got := status(t, c, x.ID); got != plan.Pending {
+		t.Errorf("it is %s", got)
+	}
+	if err := c.Reject(t.Context(), x.ID, "no"); err != nil {
+		t.Errorf("one may reject one's own: %v", err)
 	}
 }
