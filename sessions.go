@@ -136,6 +136,9 @@ func resultOf(r helper.SessionResult) SessionResult {
 
 // ApplyOptions are for Apply, Resume and Rollback.
 type ApplyOptions struct {
+	// Confirm, with Apply, is how long the target waits for Confirm, over another
+	// connection, before it takes everything back by itself; 0 for not at all.
+	Confirm  time.Duration
 	Force    bool // rollback: also what was changed since
 	DryRun   bool // rollback: only say what it would do
 	Rerun    bool // resume: run the interrupted command again
@@ -144,7 +147,7 @@ type ApplyOptions struct {
 }
 
 func (o ApplyOptions) engine() engine.Options {
-	out := engine.Options{Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip}
+	out := engine.Options{Confirm: o.Confirm, Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip}
 	if o.Progress != nil {
 		out.Progress = func(p helper.Progress) { o.Progress(Progress{Op: p.Op, What: p.What, Text: p.Text}) }
 	}
@@ -157,6 +160,13 @@ func (o ApplyOptions) engine() engine.Options {
 // was touched; partial, that Resume and Rollback both work.
 func (c *Client) Apply(ctx context.Context, id string, o ApplyOptions) (SessionResult, error) {
 	r, err := c.parts.Engine.Apply(ctx, id, o.engine())
+	return resultOf(r), err
+}
+
+// Confirm tells the target, over a new connection, to keep what was applied with a
+// window. Kind Conflict means that it was too late.
+func (c *Client) Confirm(ctx context.Context, id string) (SessionResult, error) {
+	r, err := c.parts.Engine.Confirm(ctx, id)
 	return resultOf(r), err
 }
 

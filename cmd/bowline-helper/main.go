@@ -20,6 +20,10 @@ func main() {
 		fmt.Println(helper.Version())
 		return
 	}
+	if len(os.Args) > 2 && os.Args[1] == "supervise" {
+		helper.Supervise(os.Args[2])
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if err := helper.Serve(ctx, os.Stdin, os.Stdout); err != nil {

@@ -100,7 +100,7 @@ func NewRoot(env *Env) *cobra.Command {
 		}
 	}
 	add("work", newRunCommand(env), newPlanCommand(env), newSessionCommand(env), newDiffCommand(env), newApproveCommand(env),
-		newRejectCommand(env), newApplyCommand(env), newRollbackCommand(env))
+		newRejectCommand(env), newApplyCommand(env), newConfirmCommand(env), newRollbackCommand(env))
 	add("setup", newInitCommand(env), newTargetCommand(env), newProfileCommand(env), newConfigCommand(env), newDoctorCommand(env))
 	add("record", newAuditCommand(env))
 	root.AddCommand(newVersionCommand(env), newCompletionCommand(env))

@@ -23,7 +23,7 @@ func newSessionCommand(env *Env) *cobra.Command {
 		Long: `A session is one reviewed change, from its dry run ('bowline plan') to its rollback.`,
 	}
 	cmd.AddCommand(newSessionList(env), newSessionShow(env), newDiffCommand(env), newApproveCommand(env), newRejectCommand(env),
-		newApplyCommand(env), newResumeCommand(env), newRollbackCommand(env), newSessionDrift(env), newSessionExport(env), newSessionVerify(env), newSessionPrune(env))
+		newApplyCommand(env), newConfirmCommand(env), newResumeCommand(env), newRollbackCommand(env), newSessionDrift(env), newSessionExport(env), newSessionVerify(env), newSessionPrune(env))
 	return cmd
 }
 
@@ -319,14 +319,30 @@ func (env *Env) progress(p bowline.Progress, total int) {
 }
 
 func newApplyCommand(env *Env) *cobra.Command {
-	cmd, _ := act(env, "apply ID", "Carry out what was approved", `Carry out an approved session: exactly the captured bytes and commands, checked first
+	cmd, o := act(env, "apply ID", "Carry out what was approved", `Carry out an approved session: exactly the captured bytes and commands, checked first
 against what the target looks like now, with everything it touches kept for rollback.
 It goes on on the target if the link drops.
 
-Exit codes: 0 executed, 12 not approved, 13 the target changed since the plan and nothing
+With --confirm 60s the target waits so long for 'bowline confirm ID' when all is applied,
+and takes everything back by itself if it does not come, or something failed: for changes
+to the network, to sshd or to keys that may lock you out. Only a new connection counts.
+
+Exit codes: 0 executed, 1 not confirmed and taken back, 12 not approved, 13 the target changed since the plan and nothing
 was touched, 14 applied in part: resume or roll back.`, "",
 		func(ctx context.Context, c *bowline.Client, id string, o bowline.ApplyOptions) (bowline.SessionResult, error) {
 			return c.Apply(ctx, id, o)
+		})
+	cmd.Flags().DurationVar(&o.Confirm, "confirm", 0, "take everything back unless it is confirmed within this time, as in 60s")
+	return cmd
+}
+
+func newConfirmCommand(env *Env) *cobra.Command {
+	cmd, _ := act(env, "confirm ID", "Keep what was applied with --confirm", `Tell the target, over a new connection, that a session which was applied with --confirm
+shall stay. That the connection works is the point.
+
+Exit codes: 0 confirmed, 12 not over a new connection, 13 too late.`, "",
+		func(ctx context.Context, c *bowline.Client, id string, _ bowline.ApplyOptions) (bowline.SessionResult, error) {
+			return c.Confirm(ctx, id)
 		})
 	return cmd
 }

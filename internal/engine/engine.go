@@ -242,7 +242,12 @@ func (e *Engine) HostKey(ctx context.Context, name string) (string, error) {
 
 // withHelper lends f a helper on t, placing it first if it is not there.
 func (e *Engine) withHelper(ctx context.Context, t target.Target, asRoot bool, f func(*frame.Client, transport.Info) error) error {
-	l, err := e.cfg.Links.Get(ctx, t)
+	return e.helperOn(ctx, t, asRoot, e.cfg.Links.Get, f)
+}
+
+// helperOn is withHelper over a link that dial gives.
+func (e *Engine) helperOn(ctx context.Context, t target.Target, asRoot bool, dial func(context.Context, target.Target) (*link.Link, error), f func(*frame.Client, transport.Info) error) error {
+	l, err := dial(ctx, t)
 	if err != nil {
 		return err
 	}

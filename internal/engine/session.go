@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
@@ -16,6 +17,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/store"
 	"github.com/bowline-sh/bowline/internal/transport"
 	"github.com/bowline-sh/bowline/plan"
+	"github.com/bowline-sh/bowline/target"
 )
 
 // Detail is a session with its plan and decisions.
@@ -245,6 +247,9 @@ func (e *Engine) Cancel(ctx context.Context, id, why string) error {
 
 // Options are those of Apply, Resume and Rollback that apply.
 type Options struct {
+	// Confirm, with apply, is how long the target waits for Confirm before it takes
+	// everything back; 0 for not at all.
+	Confirm  time.Duration
 	Force    bool
 	DryRun   bool
 	Rerun    bool
@@ -298,7 +303,7 @@ func (e *Engine) onTarget(ctx context.Context, verb string, d Detail, o Options)
 	if err != nil {
 		return helper.SessionResult{}, err
 	}
-	req := helper.SessionRequest{Session: d.ID, Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip}
+	req := helper.SessionRequest{Session: d.ID, Confirm: o.Confirm, Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip}
 	if verb == helper.VerbApply {
 		a := approvalOf(d)
 		req.Approval = &a
@@ -323,8 +328,71 @@ func (e *Engine) onTarget(ctx context.Context, verb string, d Detail, o Options)
 	if !begun {
 		return res, err
 	}
+	if o.Confirm > 0 && diag.KindOf(err) == diag.Lost && ctx.Err() == nil {
+		res, err = e.outlast(ctx, t, d, o, err)
+	}
 	to := standing(res.Status, err, verb == helper.VerbApply)
 	return res, errors.Join(err, e.follow(ctx, s, d, to, res, err))
+}
+
+// outlast finds out how a window ended after the link was lost, which the change may
+// have cut: it connects anew until the target answers or the window is long over.
+func (e *Engine) outlast(ctx context.Context, t target.Target, d Detail, o Options, lost error) (helper.SessionResult, error) {
+	const patience, between = time.Minute, 2 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, o.Confirm+patience)
+	defer cancel()
+	for {
+		var res helper.SessionResult
+		err := e.helperOn(ctx, t, d.asRoot, e.cfg.Links.Fresh, func(c *frame.Client, _ transport.Info) error {
+			return e.call(ctx, c, helper.VerbResume, helper.SessionRequest{Session: d.ID}, &res, events(o.Progress, &res))
+		})
+		switch kind := diag.KindOf(err); {
+		case err == nil && res.Status == plan.RolledBack:
+			return res, diag.New(diag.Timeout, "apply session "+d.ID, "plan it again", "the link was lost, nobody confirmed it, and everything was taken back")
+		case err == nil || res.Status != "" || kind == diag.Partial || kind == diag.Denied:
+			return res, err
+		}
+		select {
+		case <-ctx.Done():
+			return res, diag.New(diag.Lost, "apply session "+d.ID, "find out with 'bowline session resume "+d.ID+"'", "the target cannot be reached any more; unless it was confirmed, it has taken everything back: %w", lost)
+		case <-time.After(between):
+		}
+	}
+}
+
+// Confirm tells the target, over a connection of its own, that a session which was
+// applied with a window shall stay.
+func (e *Engine) Confirm(ctx context.Context, id string) (helper.SessionResult, error) {
+	d, err := e.Get(ctx, id)
+	if err != nil {
+		return helper.SessionResult{}, err
+	}
+	var res helper.SessionResult
+	err = e.recorded(ctx, helper.VerbConfirm, d, func() error {
+		t, err := e.cfg.Target(d.Target)
+		if err != nil {
+			return err
+		}
+		err = e.helperOn(ctx, t, d.asRoot, e.cfg.Links.Fresh, func(c *frame.Client, info transport.Info) error {
+			if hostKey(info) != d.HostKey {
+				return diag.New(diag.Conflict, helper.VerbConfirm, "find out why", "the target has another host key than the one it was planned for")
+			}
+			return e.call(ctx, c, helper.VerbConfirm, helper.SessionRequest{Session: id}, &res, nil)
+		})
+		if err != nil {
+			return err
+		}
+		s, err := e.cfg.Store(ctx)
+		if err != nil {
+			return err
+		}
+		// Whoever applied it and follows may have been faster.
+		if err := s.Move(ctx, id, plan.Applying, plan.Executed, store.Update{Now: e.cfg.Now(), Message: "confirmed"}); err != nil && !errors.Is(err, store.ErrStale) {
+			return err
+		}
+		return nil
+	})
+	return res, err
 }
 
 // events hands on progress, and keeps the result that comes before an error.
@@ -368,7 +436,13 @@ func (e *Engine) follow(ctx context.Context, s store.Store, d Detail, to plan.St
 	if to == d.Status {
 		return s.Note(ctx, d.ID, u)
 	}
-	return s.Move(ctx, d.ID, d.Status, to, u)
+	err = s.Move(ctx, d.ID, d.Status, to, u)
+	if errors.Is(err, store.ErrStale) { // whoever confirmed it, or followed it too, was faster
+		if x, gerr := s.Get(ctx, d.ID); gerr == nil && x.Status == to {
+			return s.Note(ctx, d.ID, u)
+		}
+	}
+	return err
 }
 
 // standing is the status after a call that ended with err and left the target's

@@ -2,6 +2,7 @@ package helper
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,7 +33,13 @@ const actName = "bowline-act"
 type actRequest struct {
 	Verb string `json:"verb"`
 	SessionRequest
+	Peer string `json:"peer,omitempty"` // connection that asked
+	// Guarded says that another process watches this one, and goes on if it is killed.
+	Guarded bool `json:"guarded,omitempty"`
 }
+
+// verbWatch goes on with a window of a session; no client can ask for it.
+const verbWatch = "watch"
 
 // actLine is one line that it writes, to standard output and to the session's
 // progress file; the last one has a result or an error.
@@ -54,7 +61,7 @@ type actError struct {
 // sessionVerb starts the process and hands on what it says. A resume of a session
 // that a process is at work on follows that one instead.
 func sessionVerb(ctx context.Context, r *frame.Request) (any, error) {
-	req := actRequest{Verb: r.Verb}
+	req := actRequest{Verb: r.Verb, Peer: peer()}
 	if err := r.Decode(&req.SessionRequest); err != nil {
 		return nil, err
 	}
@@ -65,7 +72,7 @@ func sessionVerb(ctx context.Context, r *frame.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Verb == VerbResume {
+	if r.Verb == VerbResume || r.Verb == VerbRollback && expire(ctx, dir) {
 		if res, running, err := attach(ctx, r, dir); running {
 			return res, err
 		}
@@ -156,6 +163,9 @@ func actMain() int {
 		say(actLine{Error: &actError{Kind: diag.Usage, Op: "read request", Message: err.Error()}})
 		return 1
 	}
+	if req.Confirm > 0 && !req.Guarded {
+		return guard(req)
+	}
 	dir, err := sessionDir(req.Session)
 	var file *os.File
 	if err == nil {
@@ -167,14 +177,51 @@ func actMain() int {
 	}
 	defer file.Close()
 	say = (&speaker{to: []io.Writer{os.Stdout, file}}).say
-	res, err := act(context.Background(), dir, req, func(p Progress) { say(actLine{Progress: &p}) })
+	report(say, func(progress func(Progress)) (SessionResult, error) {
+		return act(context.Background(), dir, req, progress)
+	})
+	return 0
+}
+
+// guard runs the process in another one, and goes on with its window if it is killed.
+func guard(req actRequest) int {
+	for req.Guarded = true; ; req.Verb = verbWatch {
+		input, err := json.Marshal(req)
+		if err != nil {
+			panic("helper: a request cannot be encoded: " + err.Error()) // it is plain data
+		}
+		cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{actName}, Dir: "/", Env: os.Environ(), Stdin: bytes.NewReader(input), Stdout: os.Stdout, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
+		err = cmd.Run()
+		if cmd.ProcessState == nil || cmd.ProcessState.Exited() {
+			if err != nil {
+				return 1
+			}
+			return 0
+		}
+	}
+}
+
+// report does something and says how it went.
+func report(say func(actLine), do func(progress func(Progress)) (SessionResult, error)) {
+	res, err := do(func(p Progress) { say(actLine{Progress: &p}) })
 	if err != nil {
 		say(actLine{Progress: &Progress{Result: &res}})
 		say(actLine{Error: newActError(err)})
-		return 1
+		return
 	}
 	say(actLine{Result: &res})
-	return 0
+}
+
+// expire ends a window that waits, and reports whether there is one: a rollback need
+// not wait for its end.
+func expire(ctx context.Context, dir string) (open bool) {
+	err := update(ctx, dir, func(w *window) error {
+		if open = w.State == waiting; open {
+			w.State = expired
+		}
+		return nil
+	})
+	return err == nil && open
 }
 
 // speaker writes lines, whole, to all who may listen.
@@ -218,7 +265,18 @@ func act(ctx context.Context, dir string, req actRequest, progress func(Progress
 			return SessionResult{Status: s.Status()}, err
 		}
 	}
+	if req.Confirm > 0 && req.Verb == VerbApply {
+		return applyInWindow(ctx, s, dir, req, progress)
+	}
+	if w, err := readWindow(dir); req.Verb == verbWatch || err == nil && w.open() && exists(marker(dir)) {
+		return watch(ctx, s, dir, progress)
+	}
 	return carryOut(ctx, s, dir, req, progress)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // carryOut does the verb and puts its outcome into words.

@@ -16,6 +16,7 @@ const (
 	VerbRemove   = "remove"
 	VerbDrift    = "drift"
 	VerbSelect   = "select"
+	VerbConfirm  = "confirm"
 )
 
 // PlanRequest is a dry run to be made, and the session that keeps it.
@@ -46,10 +47,13 @@ type SessionRequest struct {
 	Session string `json:"session"`
 	// Approval comes with apply.
 	Approval *plan.Approval `json:"approval,omitempty"`
-	Force    bool           `json:"force,omitempty"`   // rollback: also what changed since
-	DryRun   bool           `json:"dry_run,omitempty"` // rollback: only say what it would do
-	Rerun    bool           `json:"rerun,omitempty"`   // resume: run an interrupted command again
-	Skip     bool           `json:"skip,omitempty"`    // resume: take an interrupted command as done
+	// Confirm, with apply, is how long the target waits for VerbConfirm over another
+	// connection before it takes everything back; 0 for not at all.
+	Confirm time.Duration `json:"confirm,omitempty"`
+	Force   bool          `json:"force,omitempty"`   // rollback: also what changed since
+	DryRun  bool          `json:"dry_run,omitempty"` // rollback: only say what it would do
+	Rerun   bool          `json:"rerun,omitempty"`   // resume: run an interrupted command again
+	Skip    bool          `json:"skip,omitempty"`    // resume: take an interrupted command as done
 }
 
 // SessionResult is where a session stands after a call.

@@ -37,6 +37,7 @@ type RunRequest struct {
 
 // Serve answers calls on r and w until r ends.
 func Serve(ctx context.Context, r io.Reader, w io.Writer) error {
+	takeOver()
 	return frame.Serve(ctx, r, w, handle)
 }
 
@@ -48,6 +49,8 @@ func handle(ctx context.Context, r *frame.Request) (any, error) {
 		return sessionVerb(ctx, r)
 	case VerbRemove:
 		return remove(r)
+	case VerbConfirm:
+		return confirm(ctx, r)
 	case VerbSelect:
 		return selectOps(r)
 	case VerbDrift:

@@ -72,6 +72,19 @@ func (p *Pool) Get(ctx context.Context, t target.Target) (*Link, error) {
 	}
 }
 
+// Fresh dials a link of its own, which nobody shares. It is closed when it is given
+// back with [Link.Release].
+func (p *Pool) Fresh(ctx context.Context, t target.Target) (*Link, error) {
+	conn, err := p.dial(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	l := newLink(conn)
+	l.acquire()
+	l.Retire()
+	return l, nil
+}
+
 func (p *Pool) entry(ctx context.Context, t target.Target) (*entry, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -53,9 +53,16 @@ type Server struct {
 	stop   func()
 }
 
-// Stop kills the server and all its sessions, as a host that goes down does.
+// Stop kills the server and all its sessions, as an sshd that was stopped for good.
+// What sessions started lives on, as it would; it is killed when the test ends.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
+	others := stopNamed(s.PID, "sshd")
+	t.Cleanup(func() {
+		for _, pid := range others {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // most have ended
+		}
+	})
 	s.stop()
 }
 

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -204,6 +205,40 @@ func parentOf(pid int) (parent int, ok bool) {
 	}
 	parent, err = strconv.Atoi(fields[1])
 	return parent, err == nil
+}
+
+// stopNamed kills pid and those of its descendants whose program is called name, waits
+// until they are dead, and returns the other descendants.
+func stopNamed(pid int, name string) (others []int) {
+	var killed []int
+	for _, p := range append(descendants(pid), pid) {
+		comm, err := os.ReadFile("/proc/" + strconv.Itoa(p) + "/comm")
+		if err != nil {
+			continue
+		}
+		if strings.HasPrefix(string(comm), name) {
+			_ = syscall.Kill(p, syscall.SIGKILL) // it may have ended
+			killed = append(killed, p)
+			continue
+		}
+		others = append(others, p)
+	}
+	for _, p := range killed {
+		for alive(p) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return others
+}
+
+// alive reports whether a process runs; one that ended and was not waited for does not.
+func alive(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	_, rest, ok := strings.Cut(string(b), ") ")
+	return ok && rest[0] != 'Z' && rest[0] != 'X'
 }
 
 // killTree kills pid, its process group and its descendants; sshd's sessions
