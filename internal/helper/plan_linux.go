@@ -79,11 +79,19 @@ type dryRun struct {
 	work string
 }
 
+// layer is the directory that takes captured contents.
+func (d dryRun) layer() string { return filepath.Join(d.work, "layer") }
+
 func (d dryRun) run(ctx context.Context) (PlanResult, error) {
-	layer, scratch := filepath.Join(d.work, "layer"), filepath.Join(d.work, "scratch")
-	if err := errors.Join(os.Mkdir(layer, 0o700), os.Mkdir(scratch, 0o700)); err != nil {
+	scratch := filepath.Join(d.work, "scratch")
+	if err := errors.Join(os.Mkdir(d.layer(), 0o700), os.Mkdir(scratch, 0o700)); err != nil {
 		return PlanResult{}, err
 	}
+	layer, err := os.Open(d.layer())
+	if err != nil {
+		return PlanResult{}, err
+	}
+	defer layer.Close()
 	argv, err := d.argv()
 	if err != nil {
 		return PlanResult{}, err
@@ -97,7 +105,7 @@ func (d dryRun) run(ctx context.Context) (PlanResult, error) {
 	rules, volatile := deferral.Default(), overlay.DefaultVolatile()
 	res, err := overlay.Run(ctx, overlay.Request{
 		Argv: argv, Dir: home, Env: os.Environ(), Stdout: &stdout, Stderr: &stderr, Mode: mode, HostNet: d.req.HostNet,
-		Timeout: d.req.Timeout, Table: rules, Volatile: volatile, Scratch: scratch, Blobs: sink{layer},
+		Timeout: d.req.Timeout, Table: rules, Volatile: volatile, Scratch: scratch, Layer: layer,
 	})
 	if err != nil {
 		return PlanResult{}, err
@@ -113,7 +121,7 @@ func (d dryRun) run(ctx context.Context) (PlanResult, error) {
 	if err := p.Valid(); err != nil {
 		return PlanResult{}, fmt.Errorf("dry run: %w", err)
 	}
-	return PlanResult{Plan: p, Contents: d.contents(p, layer), Labels: res.Labels}, nil
+	return PlanResult{Plan: p, Contents: d.contents(p, d.layer()), Labels: res.Labels}, nil
 }
 
 // argv is what the dry run executes. A script lies in our work directory, which
@@ -209,45 +217,66 @@ func readRegular(file string, size int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, size+1))
 }
 
-// publish makes the session directory and moves the captured contents into it.
+// publish makes the session known: it is put together in the work directory and
+// takes its name when all of it is on the disk, so that a crash leaves a whole
+// session or none.
 func (d dryRun) publish(parent string, p plan.Plan) error {
-	dir, err := apply.Create(parent, p, d.req.Created)
+	dir, err := apply.Create(d.work, p, d.req.Created)
 	if err != nil {
 		return err
 	}
-	from, to := filepath.Join(d.work, "layer"), filepath.Join(dir, apply.LayerDir)
-	entries, err := os.ReadDir(from)
+	layer := filepath.Join(dir, apply.LayerDir)
+	if err := os.Rename(d.layer(), layer); err != nil { // over an empty directory
+		return err
+	}
+	if err := syncTree(layer, len(p.Blobs())); err != nil {
+		return err
+	}
+	if err := durable.SyncDir(dir); err != nil {
+		return err
+	}
+	// This fails if there is such a session already.
+	if err := os.Rename(dir, filepath.Join(parent, p.Session)); err != nil {
+		return err
+	}
+	return durable.SyncDir(parent)
+}
+
+// oneByOne is up to how many files are synced one by one; it costs a journal
+// commit each, while syncfs waits for all that the host has to write besides.
+const oneByOne = 8
+
+// syncTree makes the n files of dir and their names durable. Above oneByOne it is
+// syncfs(2), which writes all data and metadata of the file system and waits for
+// it. Before Linux 5.8 syncfs does not report write errors; apply reads every
+// content again before it touches anything, and finds what got lost.
+func syncTree(dir string, n int) error {
+	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+	defer f.Close()
+	if n > oneByOne {
+		return unix.Syncfs(int(f.Fd()))
+	}
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := syncFile(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
-	return durable.SyncDir(to)
+	return durable.SyncDir(dir)
 }
 
-// sink keeps captured contents under their digests.
-type sink struct{ dir string }
-
-func (s sink) Put(_ context.Context, r io.Reader) (digest string, size int64, err error) {
-	f, err := os.CreateTemp(s.dir, ".put-")
+func syncFile(name string) error {
+	f, err := os.Open(name)
 	if err != nil {
-		return "", 0, err
+		return err
 	}
-	defer func() {
-		err = errors.Join(err, f.Close())
-		if err != nil {
-			_ = os.Remove(f.Name()) // what matters is err
-		}
-	}()
-	h := sha256.New()
-	if size, err = io.Copy(io.MultiWriter(f, h), r); err != nil {
-		return "", 0, err
-	}
-	digest = hex.EncodeToString(h.Sum(nil))
-	return digest, size, os.Rename(f.Name(), filepath.Join(s.dir, digest))
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // limited keeps the beginning of what is written.

@@ -4,7 +4,6 @@ package overlay
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"slices"
@@ -40,10 +39,7 @@ type capture struct {
 	prev map[string]*entry       // what differed after the last stretch
 	cur  map[string]*entry       // what differs now
 	hash map[hashKey]hashed
-	sent map[string]bool
-
-	seen      int
-	sentBytes int64
+	seen int
 }
 
 type hashKey struct {
@@ -63,8 +59,8 @@ const coarse = 20 * time.Millisecond
 
 func newCapture(s *stage, start time.Time) *capture {
 	return &capture{
-		stage: s, mode: s.Mode, rules: s.Volatile, window: start.Add(-coarse),
-		base: map[string]change.State{}, prev: map[string]*entry{}, hash: map[hashKey]hashed{}, sent: map[string]bool{},
+		stage: s, mode: s.Mode, rules: rules(s.Volatile), window: start.Add(-coarse),
+		base: map[string]change.State{}, prev: map[string]*entry{}, hash: map[hashKey]hashed{},
 	}
 }
 
@@ -85,7 +81,7 @@ func (c *capture) stretch() (change.Changeset, error) {
 	}
 	for _, ch := range out {
 		if ch.After.Type == change.File && ch.Link == "" {
-			if err := c.send(c.cur[string(ch.Path)], ch); err != nil {
+			if err := c.keep(c.cur[string(ch.Path)], ch); err != nil {
 				return nil, err
 			}
 		}
@@ -438,14 +434,10 @@ func (c *capture) baseOf(p string) (change.State, error) {
 	return st, nil
 }
 
-// send hands the content of a change to the Sink, once.
-func (c *capture) send(e *entry, ch change.Change) error {
-	sum := ch.After.SHA256
-	if c.sent[sum] {
+// keep keeps the content of a change, once.
+func (c *capture) keep(e *entry, ch change.Change) error {
+	if c.stage.contents.have[ch.After.SHA256] {
 		return nil
-	}
-	if c.sentBytes+ch.After.Size > c.stage.MaxBytes {
-		return refuse("the script wrote more than %d bytes", c.stage.MaxBytes)
 	}
 	content := string(ch.Path) // of the base, if the script put it back
 	if e != nil {
@@ -456,12 +448,9 @@ func (c *capture) send(e *entry, ch change.Change) error {
 		return fmt.Errorf("read %q: %w", ch.Path, err)
 	}
 	defer f.Close()
-	// What grows while it is read would never end.
-	if err := c.stage.peer.send(io.LimitReader(f, ch.After.Size), sum); err != nil {
+	if err := c.stage.contents.keep(f, ch.After.Size, ch.After.SHA256); err != nil {
 		return fmt.Errorf("capture %q: %w", ch.Path, err)
 	}
-	c.sent[sum] = true
-	c.sentBytes += ch.After.Size
 	return nil
 }
 

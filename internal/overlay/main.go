@@ -3,7 +3,7 @@
 package overlay
 
 import (
-	"encoding/gob"
+	"encoding/json"
 	"fmt"
 	"os"
 	"runtime"
@@ -71,7 +71,7 @@ func start(name, exe string, flags uintptr, config any) (pid int, report *os.Fil
 		return 0, nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	// The other end reads all of it before anything else, or dies.
-	err = gob.NewEncoder(cfgW).Encode(config)
+	err = json.NewEncoder(cfgW).Encode(config)
 	cfgW.Close()
 	if err != nil {
 		report.Close()
@@ -101,7 +101,7 @@ func started(config any) (report *os.File, err error) {
 	}
 	in := os.NewFile(3, "config")
 	defer in.Close()
-	if err := gob.NewDecoder(in).Decode(config); err != nil {
+	if err := json.NewDecoder(in).Decode(config); err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	return os.NewFile(4, "report"), nil

@@ -329,7 +329,7 @@ func applyContent(d *dry, p string, c change.Change) error {
 	case change.Block:
 		return unix.Mknod(p, unix.S_IFBLK, int(unix.Mkdev(c.After.Major, c.After.Minor)))
 	}
-	b, ok := d.blobs.blobs[c.After.SHA256]
+	b, ok := d.blobs[c.After.SHA256]
 	if !ok {
 		return fmt.Errorf("no content")
 	}

@@ -3,10 +3,8 @@
 package overlay
 
 import (
-	"encoding/gob"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -23,10 +21,11 @@ import (
 // stage is the process that lays the view and captures.
 type stage struct {
 	order
-	peer    *peer
-	view    *view
-	layers  []*layer
-	stubbed map[string]bool // programs that stubs stand for
+	peer     *peer
+	contents *contents
+	view     *view
+	layers   []*layer
+	stubbed  map[string]bool // programs that stubs stand for
 	notes
 
 	mu       sync.Mutex // guards what follows; held while a command is recorded
@@ -46,15 +45,23 @@ func (n *notes) warn(format string, args ...any) {
 }
 func (n *notes) label(text string) { n.labels = append(n.labels, text) }
 
+// Descriptors that the stage starts with.
+const (
+	callerFD = 3 // socket to Run
+	layerFD  = 4 // directory of contents
+)
+
 func stageMain() int {
-	syscall.CloseOnExec(3)
+	syscall.CloseOnExec(callerFD)
+	syscall.CloseOnExec(layerFD)
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return 1
 	}
-	s := &stage{peer: newPeer(os.NewFile(3, "caller"))}
+	s := &stage{peer: newPeer(os.NewFile(callerFD, "caller"))}
 	if err := s.peer.dec.Decode(&s.order); err != nil {
 		return 1
 	}
+	s.contents = newContents(layerFD, s.MaxBytes)
 	var out outcome
 	if err := s.run(&out); err != nil {
 		out.fail(err)
@@ -76,11 +83,9 @@ func (s *stage) run(out *outcome) error {
 		return err
 	}
 	out.Stats.Mounts, out.Stats.Lay = len(s.layers), time.Since(began)
-	server, err := s.listen()
-	if err != nil {
+	if err := s.listen(); err != nil {
 		return err
 	}
-	defer server.Close()
 	ran := time.Now()
 	s.capture = newCapture(s, ran)
 	end, timedOut, err := s.script(umask)
@@ -99,7 +104,7 @@ func (s *stage) run(out *outcome) error {
 		s.failed = s.stretchLocked()
 	}
 	out.Stats.Capture = time.Since(captured)
-	out.Stats.Upper, out.Stats.Captured, out.Stats.Deferred = s.capture.seen, s.capture.sentBytes, s.deferred
+	out.Stats.Upper, out.Stats.Captured, out.Stats.Deferred = s.capture.seen, s.contents.bytes, s.deferred
 	out.Exit, out.Signal, out.TimedOut = verdict(end.Status)
 	out.TimedOut = timedOut
 	return s.failed
@@ -116,7 +121,7 @@ func verdict(st syscall.WaitStatus) (code int, signal string, _ bool) {
 // kernel reaps the first process of a pid namespace last.
 func (s *stage) script(umask int) (end ending, timedOut bool, err error) {
 	cfg := script{
-		Root: s.view.root, Argv: s.Argv, Dir: s.Dir, Env: s.Env, Umask: umask, User: s.Mode == plan.User,
+		Root: change.Path(s.view.root), Argv: s.Argv, Dir: s.Dir, Env: s.Env, Umask: umask, User: s.Mode == plan.User,
 		PidMax: s.pidLimit(),
 	}
 	pid, report, err := start(initName, "/proc/self/exe", unix.CLONE_NEWNS|unix.CLONE_NEWPID, cfg)
@@ -132,7 +137,7 @@ func (s *stage) script(umask int) (end ending, timedOut bool, err error) {
 		})
 		defer timer.Stop()
 	}
-	err = gob.NewDecoder(report).Decode(&end)
+	err = json.NewDecoder(report).Decode(&end)
 	for {
 		_, werr := syscall.Wait4(pid, nil, 0, nil)
 		if werr != syscall.EINTR {
@@ -172,10 +177,15 @@ func (s *stage) stretchLocked() error {
 	if err != nil {
 		return err
 	}
+	if len(changes) == 0 {
+		return nil
+	}
+	ops := make([]plan.Operation, len(changes))
 	for i := range changes {
-		if err := s.peer.tell(message{Op: &plan.Operation{Change: &changes[i]}}); err != nil {
-			return fmt.Errorf("tell the caller: %w", err)
-		}
+		ops[i].Change = &changes[i]
+	}
+	if err := s.peer.tell(message{Ops: ops}); err != nil {
+		return fmt.Errorf("tell the caller: %w", err)
 	}
 	return nil
 }
@@ -183,7 +193,7 @@ func (s *stage) stretchLocked() error {
 // owner asks the caller for the owner of a path that this user namespace cannot
 // name.
 func (s *stage) owner(path string, st *change.State) error {
-	r, err := s.peer.ask(message{Owner: path})
+	r, err := s.peer.ask(message{Owner: change.Path(path)})
 	if err != nil {
 		return err
 	}
@@ -191,14 +201,12 @@ func (s *stage) owner(path string, st *change.State) error {
 	return nil
 }
 
-func (s *stage) listen() (net.Listener, error) {
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.view.meet + "/defer", Net: "unix"})
+// listen serves stubs from now on, until this process ends.
+func (s *stage) listen() error {
+	fd, err := listen(s.view.meet + "/defer")
 	if err != nil {
-		return nil, fmt.Errorf("listen for deferred commands: %w", err)
+		return fmt.Errorf("listen for deferred commands: %w", err)
 	}
-	if err := os.Chmod(s.view.meet+"/defer", 0o666); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	go s.accept(l)
-	return l, nil
+	go s.accept(fd)
+	return nil
 }

@@ -1,0 +1,105 @@
+//go:build linux
+
+package overlay
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+)
+
+// contents keeps what a plan needs in a directory, each content in a file named by
+// its SHA-256. The directory belongs to a session that nobody knows yet, so a file
+// is written under its final name and nothing is synced: who makes the session
+// known syncs all of it first, and of a dry run that failed the whole directory is
+// thrown away.
+//
+// Neither FICLONE nor copy_file_range can help: the source is a tmpfs, and every
+// byte must be hashed on its way, because the script may still be writing.
+type contents struct {
+	dir   int // descriptor of the directory
+	have  map[string]bool
+	bytes int64  // kept
+	limit int64  // of bytes
+	buf   []byte // lent to who reads or writes one file
+}
+
+// chunk is what one read takes: above 256 KiB a larger one is no faster.
+const chunk = 256 << 10
+
+func newContents(dir int, limit int64) *contents {
+	return &contents{dir: dir, have: map[string]bool{}, limit: limit, buf: make([]byte, chunk)}
+}
+
+// keep stores what r holds, which must be size bytes with the digest sum.
+func (c *contents) keep(r io.Reader, size int64, sum string) error {
+	if c.have[sum] {
+		return nil
+	}
+	if size > c.limit-c.bytes {
+		return refuse("the script wrote more than %d bytes", c.limit)
+	}
+	fd, err := unix.Openat(c.dir, sum, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("keep content: %w", err)
+	}
+	// What grows while it is read would never end.
+	got, err := c.copy(fd, io.LimitReader(r, size+1))
+	if err := errors.Join(err, unix.Close(fd)); err != nil {
+		return fmt.Errorf("keep content: %w", err)
+	}
+	if got != sum {
+		return fmt.Errorf("content changed while it was captured: %s, then %s", sum, got)
+	}
+	c.have[sum], c.bytes = true, c.bytes+size
+	return nil
+}
+
+// copy writes r to fd, with holes for zeros, and returns the digest.
+func (c *contents) copy(fd int, r io.Reader) (string, error) {
+	h := sha256.New()
+	var end int64
+	holes := false
+	for {
+		n, err := io.ReadFull(r, c.buf)
+		b := c.buf[:n]
+		h.Write(b)
+		if n == len(c.buf) && isZero(b) {
+			holes = true
+		} else if err := writeAt(fd, b, end); err != nil {
+			return "", err
+		}
+		end += int64(n)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			break
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	if holes {
+		if err := unix.Ftruncate(fd, end); err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func writeAt(fd int, b []byte, off int64) error {
+	for len(b) > 0 {
+		n, err := unix.Pwrite(fd, b, off)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		b, off = b[max(n, 0):], off+int64(max(n, 0))
+	}
+	return nil
+}
+
+// isZero reports whether b, which is not empty, holds zeros alone.
+func isZero(b []byte) bool { return b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1]) }
