@@ -226,7 +226,7 @@ func (d dryRun) publish(parent string, p plan.Plan) error {
 		return err
 	}
 	layer := filepath.Join(dir, apply.LayerDir)
-	if err := os.Rename(d.layer(), layer); err != nil { // over an empty directory
+	if err := unix.Rename(d.layer(), layer); err != nil { // over an empty directory
 		return err
 	}
 	if err := syncTree(layer, len(p.Blobs())); err != nil {

@@ -3,6 +3,7 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -21,9 +22,10 @@ import (
 type entry struct {
 	state   change.State
 	content string // path of the content: in a layer, or of the base
-	inode   string // identity of the inode in the view, for hard links; "" for directories
+	inode   inode  // for hard links; none for directories
 	keeper  bool   // the inode is still the one that the base has at this path
 	bound   bool   // the path is a mount of one file
+	marked  bool   // the content holds the text of a stub
 }
 
 // capture turns the layers into changes, stretch by stretch. All that a stretch
@@ -46,11 +48,6 @@ type hashKey struct {
 	dev, ino uint64
 	size     int64
 	ctime    unix.Timespec
-}
-
-type hashed struct {
-	sum    string
-	marked bool
 }
 
 // coarse is how far time stamps of files lie behind the clock: they come from the
@@ -96,7 +93,7 @@ func (c *capture) layer(l *layer) error {
 		return nil
 	}
 	if l.file {
-		if err := c.leaf(l.point, l.upper); err != nil {
+		if err := c.leaf(l.point, l.upper, nil); err != nil {
 			return err
 		}
 		// Nothing can be renamed over a mount: the file itself must change.
@@ -172,8 +169,9 @@ func (c *capture) walk(l *layer, view, upper, lower string) error {
 
 // missing notes that what the base has in view, and shown does not name, is gone.
 func (c *capture) missing(view string, shown map[string]bool) error {
-	if fi, err := os.Lstat(view); err != nil || !fi.IsDir() {
-		return nil
+	base, err := c.baseOf(view)
+	if err != nil || base.Type != change.Dir {
+		return err
 	}
 	names, err := readNames(view)
 	if err != nil {
@@ -207,10 +205,10 @@ func (c *capture) visit(l *layer, view, upper, below string) error {
 		if err := c.overMount(view); err != nil {
 			return err
 		}
-		if err := c.leaf(view, upper); err != nil {
-			return err
+		if c.rules.of(view) == volatileFiles {
+			return nil // nor is what it replaced in the plan
 		}
-		return c.missing(view, nil)
+		return c.leaf(view, upper, &st)
 	}
 	lower, err := c.lowerOf(l, upper, below)
 	if err != nil {
@@ -294,7 +292,7 @@ func (c *capture) moved(lower, view string) error {
 	}
 	e := &entry{state: st, content: lower}
 	if st.Type != change.Dir {
-		e.inode = fmt.Sprintf("base:%d:%d", m.dev, m.ino)
+		e.inode = inode{m.dev, m.ino, true}
 	}
 	c.cur[view] = e
 	if st.Type != change.Dir {
@@ -326,49 +324,48 @@ func (c *capture) dirState(view, upper string) error {
 	return nil
 }
 
-// leaf notes what a layer has at view, which is not a directory.
-func (c *capture) leaf(view, upper string) error {
-	st, m, err := c.read(upper)
-	if err != nil || st.Absent() {
+// leaf notes what a layer has at view, which is not a directory. st, if not nil,
+// is its status.
+func (c *capture) leaf(view, upper string, st *unix.Stat_t) error {
+	if st == nil {
+		st = new(unix.Stat_t)
+		if err := unix.Lstat(upper, st); err != nil {
+			return fmt.Errorf("stat %q: %w", upper, err)
+		}
+	}
+	now, m, h, err := c.readKnown(upper, st)
+	if err != nil || now.Absent() {
 		return err
 	}
-	if st.Type == change.Socket {
-		base, err := c.baseOf(view)
-		if err != nil {
-			return err
-		}
-		c.stage.warn("%q is a socket; it is not made", view)
-		if !base.Absent() {
-			c.cur[view] = &entry{}
-		}
-		return nil
+	if now.Type == change.Socket {
+		return c.socket(view)
 	}
-	e := &entry{state: st, content: upper, inode: fmt.Sprintf("%d:%d", m.dev, m.ino)}
-	if program, ok := c.stubAt(upper, st); ok {
-		if err := c.unstub(e, program); err != nil {
+	e := &entry{state: now, content: upper, inode: inode{dev: m.dev, ino: m.ino}, marked: h.marked}
+	if h.stub != "" {
+		if err := c.unstub(e, h.stub); err != nil {
 			return err
 		}
-		e.keeper = program == view
-	} else if e.keeper, err = c.keeps(view, upper); err != nil {
-		return err
+		e.keeper, e.marked = h.stub == view, false
+	} else {
+		e.keeper = keeps(view, m.origin)
 	}
 	if before := c.prev[view]; before != nil && !before.keeper {
 		e.keeper = false // on the host the path has a new inode by now
 	}
 	c.cur[view] = e
-	return nil
+	return c.missing(view, nil)
 }
 
-// stubAt reports whether a captured file is a stub, and of which program.
-func (c *capture) stubAt(upper string, st change.State) (string, bool) {
-	if st.Type != change.File || st.Size > int64(len(stubMark)+4096) {
-		return "", false
-	}
-	b, err := os.ReadFile(upper)
+func (c *capture) socket(view string) error {
+	base, err := c.baseOf(view)
 	if err != nil {
-		return "", false
+		return err
 	}
-	return stubOf(string(b))
+	c.stage.warn("%q is a socket; it is not made", view)
+	if !base.Absent() {
+		c.cur[view] = &entry{}
+	}
+	return c.missing(view, nil)
 }
 
 // unstub makes e what the stub stands for, with what was done to its metadata.
@@ -390,27 +387,43 @@ func (c *capture) unstub(e *entry, program string) error {
 
 // read returns the state of a path with its digest.
 func (c *capture) read(p string) (change.State, meta, error) {
-	st, m, err := stat(p, c.mode)
+	var st unix.Stat_t
+	if err := unix.Lstat(p, &st); err == unix.ENOENT || err == unix.ENOTDIR {
+		return change.State{}, meta{}, nil
+	} else if err != nil {
+		return change.State{}, meta{}, fmt.Errorf("stat %q: %w", p, err)
+	}
+	s, m, _, err := c.readKnown(p, &st)
+	return s, m, err
+}
+
+// readKnown is read for a path whose status is known.
+func (c *capture) readKnown(p string, known *unix.Stat_t) (change.State, meta, hashed, error) {
+	st, m, err := stateOf(p, known, c.mode)
 	if err != nil || st.Type != change.File {
-		return st, m, err
+		return st, m, hashed{}, err
 	}
 	if st.Size > c.stage.MaxBytes {
-		return st, m, refuse("%q has %d bytes; the limit of a plan is %d", p, st.Size, c.stage.MaxBytes)
+		return st, m, hashed{}, refuse("%q has %d bytes; the limit of a plan is %d", p, st.Size, c.stage.MaxBytes)
 	}
-	key := hashKey(m)
+	key := hashKey{m.dev, m.ino, m.size, m.ctime}
 	h, ok := c.hash[key]
 	if !ok {
-		h.sum, h.marked, err = digest(p)
-		if os.IsNotExist(err) {
-			return change.State{}, m, nil
+		began := time.Now()
+		h, err = digest(p, c.stage.contents.buf)
+		if errors.Is(err, unix.ENOENT) {
+			return change.State{}, m, h, nil
 		}
 		if err != nil {
-			return st, m, err
+			return st, m, h, err
 		}
-		c.hash[key] = h
+		// What was written a moment ago may be written again without a new ctime.
+		if began.Sub(time.Unix(m.ctime.Unix())) > coarse {
+			c.hash[key] = h
+		}
 	}
 	st.SHA256 = h.sum
-	return st, m, nil
+	return st, m, h, nil
 }
 
 // baseOf returns what the host has at p, as it was when first asked.
@@ -443,12 +456,12 @@ func (c *capture) keep(e *entry, ch change.Change) error {
 	if e != nil {
 		content = e.content
 	}
-	f, err := openPlain(content)
+	fd, err := openPlain(content)
 	if err != nil {
-		return fmt.Errorf("read %q: %w", ch.Path, err)
+		return err
 	}
-	defer f.Close()
-	if err := c.stage.contents.keep(f, ch.After.Size, ch.After.SHA256); err != nil {
+	defer unix.Close(fd)
+	if err := c.stage.contents.keepFile(fd, ch.After.Size, ch.After.SHA256); err != nil {
 		return fmt.Errorf("capture %q: %w", ch.Path, err)
 	}
 	return nil

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,28 +28,38 @@ type contents struct {
 	buf   []byte // lent to who reads or writes one file
 }
 
-// chunk is what one read takes: above 256 KiB a larger one is no faster.
+// chunk is what one read takes, in bytes; larger ones are no faster.
 const chunk = 256 << 10
 
 func newContents(dir int, limit int64) *contents {
 	return &contents{dir: dir, have: map[string]bool{}, limit: limit, buf: make([]byte, chunk)}
 }
 
-// keep stores what r holds, which must be size bytes with the digest sum.
-func (c *contents) keep(r io.Reader, size int64, sum string) error {
+// keepFile stores what there is to read from fd: size bytes with the digest sum.
+func (c *contents) keepFile(fd int, size int64, sum string) error {
+	return c.keep(size, sum, func(to int) (string, error) { return c.copy(to, fd, size) })
+}
+
+// keepBytes stores b and returns its digest.
+func (c *contents) keepBytes(b []byte) (string, error) {
+	h := sha256.Sum256(b)
+	sum := hex.EncodeToString(h[:])
+	return sum, c.keep(int64(len(b)), sum, func(to int) (string, error) { return sum, writeAt(to, b, 0) })
+}
+
+func (c *contents) keep(size int64, sum string, write func(to int) (string, error)) error {
 	if c.have[sum] {
 		return nil
 	}
 	if size > c.limit-c.bytes {
 		return refuse("the script wrote more than %d bytes", c.limit)
 	}
-	fd, err := unix.Openat(c.dir, sum, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	to, err := unix.Openat(c.dir, sum, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return fmt.Errorf("keep content: %w", err)
 	}
-	// What grows while it is read would never end.
-	got, err := c.copy(fd, io.LimitReader(r, size+1))
-	if err := errors.Join(err, unix.Close(fd)); err != nil {
+	got, err := write(to)
+	if err := errors.Join(err, unix.Close(to)); err != nil {
 		return fmt.Errorf("keep content: %w", err)
 	}
 	if got != sum {
@@ -60,30 +69,30 @@ func (c *contents) keep(r io.Reader, size int64, sum string) error {
 	return nil
 }
 
-// copy writes r to fd, with holes for zeros, and returns the digest.
-func (c *contents) copy(fd int, r io.Reader) (string, error) {
+// copy writes size bytes of from to an empty file, with holes for zeros, and
+// returns their digest. What grows while it is read would never end.
+func (c *contents) copy(to, from int, size int64) (string, error) {
 	h := sha256.New()
-	var end int64
 	holes := false
-	for {
-		n, err := io.ReadFull(r, c.buf)
-		b := c.buf[:n]
-		h.Write(b)
-		if n == len(c.buf) && isZero(b) {
-			holes = true
-		} else if err := writeAt(fd, b, end); err != nil {
-			return "", err
-		}
-		end += int64(n)
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			break
-		}
+	for off := int64(0); off < size; {
+		n, err := readFull(from, c.buf[:min(size-off, chunk)])
 		if err != nil {
 			return "", err
 		}
+		if n == 0 {
+			break
+		}
+		b := c.buf[:n]
+		h.Write(b)
+		if n == chunk && isZero(b) {
+			holes = true
+		} else if err := writeAt(to, b, off); err != nil {
+			return "", err
+		}
+		off += int64(n)
 	}
 	if holes {
-		if err := unix.Ftruncate(fd, end); err != nil {
+		if err := unix.Ftruncate(to, size); err != nil {
 			return "", err
 		}
 	}
@@ -93,7 +102,7 @@ func (c *contents) copy(fd int, r io.Reader) (string, error) {
 func writeAt(fd int, b []byte, off int64) error {
 	for len(b) > 0 {
 		n, err := unix.Pwrite(fd, b, off)
-		if err != nil && !errors.Is(err, unix.EINTR) {
+		if err != nil && err != unix.EINTR {
 			return err
 		}
 		b, off = b[max(n, 0):], off+int64(max(n, 0))

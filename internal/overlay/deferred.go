@@ -3,9 +3,6 @@
 package overlay
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -153,9 +150,8 @@ func (s *stage) record(cmd plan.Command, input []byte) error {
 		return err
 	}
 	if len(input) > 0 {
-		sum := sha256.Sum256(input)
-		cmd.Stdin = hex.EncodeToString(sum[:])
-		if err := s.contents.keep(bytes.NewReader(input), int64(len(input)), cmd.Stdin); err != nil {
+		var err error
+		if cmd.Stdin, err = s.contents.keepBytes(input); err != nil {
 			return err
 		}
 	}

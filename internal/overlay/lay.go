@@ -270,7 +270,7 @@ func (s *stage) cloneAttrs(from, to string, l *layer) error {
 			}
 		}
 	}
-	xattrs, err := readXattrs(from, s.Mode)
+	xattrs, _, err := readXattrs(from, s.Mode)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package overlay
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,9 +30,12 @@ const stubMark = "#!" + stubPath + " "
 func stubText(program string) string { return stubMark + program + "\n" }
 
 // stubOf returns the program that content is the stub of.
-func stubOf(content string) (program string, ok bool) {
-	rest, ok := strings.CutPrefix(content, stubMark)
-	program, last := strings.CutSuffix(rest, "\n")
+func stubOf(content []byte) (program string, ok bool) {
+	if !bytes.HasPrefix(content, []byte(stubMark)) || len(content) > len(stubMark)+4096 {
+		return "", false
+	}
+	program, last := strings.CutSuffix(string(content[len(stubMark):]), "\n")
+	ok = true
 	return program, ok && last && strings.HasPrefix(program, "/") && !strings.Contains(program, "\n")
 }
 

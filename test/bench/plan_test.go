@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/bowline-sh/bowline"
 )
@@ -43,11 +44,11 @@ func BenchmarkPlanApply2000(b *testing.B) {
 	needRoot(b)
 	w := newWorld(b)
 	w.placeHelper(b)
-	n := 0
+	var plans []time.Duration
 	compareRounds(b, 5, func() {
-		n++
-		dir := scratch(b)
+		dir, start := scratch(b), time.Now()
 		id := w.plan(b, script(dir))
+		plans = append(plans, time.Since(start))
 		if _, err := w.client.Approve(b.Context(), id, ""); err != nil {
 			b.Fatal(err)
 		}
@@ -55,6 +56,7 @@ func BenchmarkPlanApply2000(b *testing.B) {
 			b.Fatalf("%+v, %v", r, err)
 		}
 	}, func() { mustRun(b, exec.Command("sh", "-c", script(scratch(b)))) })
+	b.ReportMetric(ms(median(plans)), "plan_ms")
 }
 
 // BenchmarkRollback2000: taking that back, against deleting the files.
