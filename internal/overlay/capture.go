@@ -42,6 +42,7 @@ type capture struct {
 	cur  map[string]*entry       // what differs now
 	hash map[hashKey]hashed
 	seen int
+	buf  []byte // to read files through
 }
 
 type hashKey struct {
@@ -57,7 +58,7 @@ const coarse = 20 * time.Millisecond
 func newCapture(s *stage, start time.Time) *capture {
 	return &capture{
 		stage: s, mode: s.Mode, rules: rules(s.Volatile), window: start.Add(-coarse),
-		base: map[string]change.State{}, prev: map[string]*entry{}, hash: map[hashKey]hashed{},
+		base: map[string]change.State{}, prev: map[string]*entry{}, hash: map[hashKey]hashed{}, buf: make([]byte, chunk),
 	}
 }
 
@@ -76,15 +77,34 @@ func (c *capture) stretch() (change.Changeset, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, ch := range out {
-		if ch.After.Type == change.File && ch.Link == "" {
-			if err := c.keep(c.cur[string(ch.Path)], ch); err != nil {
-				return nil, err
-			}
-		}
+	if err := c.keep(out); err != nil {
+		return nil, err
 	}
 	c.prev = c.cur
 	return out, nil
+}
+
+// keep stores the contents that the changes need.
+func (c *capture) keep(changes change.Changeset) error {
+	var files []content
+	for _, ch := range changes {
+		if ch.After.Type != change.File || ch.Link != "" {
+			continue
+		}
+		fresh, err := c.stage.contents.add(ch.After.SHA256, ch.After.Size)
+		if err != nil {
+			return err
+		}
+		if !fresh {
+			continue
+		}
+		from := string(ch.Path) // of the base, if the script put it back
+		if e := c.cur[from]; e != nil {
+			from = e.content
+		}
+		files = append(files, content{path: from, size: ch.After.Size, sum: ch.After.SHA256})
+	}
+	return c.stage.contents.keepFiles(files)
 }
 
 func (c *capture) layer(l *layer) error {
@@ -410,7 +430,7 @@ func (c *capture) readKnown(p string, known *unix.Stat_t) (change.State, meta, h
 	h, ok := c.hash[key]
 	if !ok {
 		began := time.Now()
-		h, err = digest(p, c.stage.contents.buf)
+		h, err = digest(p, c.buf)
 		if errors.Is(err, unix.ENOENT) {
 			return change.State{}, m, h, nil
 		}
@@ -445,26 +465,6 @@ func (c *capture) baseOf(p string) (change.State, error) {
 	}
 	c.base[p] = st
 	return st, nil
-}
-
-// keep keeps the content of a change, once.
-func (c *capture) keep(e *entry, ch change.Change) error {
-	if c.stage.contents.have[ch.After.SHA256] {
-		return nil
-	}
-	content := string(ch.Path) // of the base, if the script put it back
-	if e != nil {
-		content = e.content
-	}
-	fd, err := openPlain(content)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if err := c.stage.contents.keepFile(fd, ch.After.Size, ch.After.SHA256); err != nil {
-		return fmt.Errorf("capture %q: %w", ch.Path, err)
-	}
-	return nil
 }
 
 func readNames(dir string) ([]string, error) {

@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,37 +25,78 @@ import (
 type contents struct {
 	dir   int // descriptor of the directory
 	have  map[string]bool
-	bytes int64  // kept
-	limit int64  // of bytes
-	buf   []byte // lent to who reads or writes one file
+	bytes int64 // kept
+	limit int64 // of bytes
 }
 
 // chunk is what one read takes, in bytes; larger ones are no faster.
 const chunk = 256 << 10
 
 func newContents(dir int, limit int64) *contents {
-	return &contents{dir: dir, have: map[string]bool{}, limit: limit, buf: make([]byte, chunk)}
+	return &contents{dir: dir, have: map[string]bool{}, limit: limit}
 }
 
-// keepFile stores what there is to read from fd: size bytes with the digest sum.
-func (c *contents) keepFile(fd int, size int64, sum string) error {
-	return c.keep(size, sum, func(to int) (string, error) { return c.copy(to, fd, size) })
+// content is a file to be kept: where it lies, and what was found in it.
+type content struct {
+	path string
+	size int64
+	sum  string
+}
+
+// add reserves a place for a content. It reports whether it has to be kept now.
+func (c *contents) add(sum string, size int64) (bool, error) {
+	if c.have[sum] {
+		return false, nil
+	}
+	if size > c.limit-c.bytes {
+		return false, refuse("the script wrote more than %d bytes", c.limit)
+	}
+	c.have[sum], c.bytes = true, c.bytes+size
+	return true, nil
 }
 
 // keepBytes stores b and returns its digest.
 func (c *contents) keepBytes(b []byte) (string, error) {
 	h := sha256.Sum256(b)
 	sum := hex.EncodeToString(h[:])
-	return sum, c.keep(int64(len(b)), sum, func(to int) (string, error) { return sum, writeAt(to, b, 0) })
+	fresh, err := c.add(sum, int64(len(b)))
+	if err != nil || !fresh {
+		return sum, err
+	}
+	return sum, c.keep(sum, func(to int) (string, error) { return sum, writeAt(to, b, 0) })
 }
 
-func (c *contents) keep(size int64, sum string, write func(to int) (string, error)) error {
-	if c.have[sum] {
-		return nil
+// keepers is how many files are copied at a time; most of it is waiting for locks
+// of the two file systems.
+const keepers = 4
+
+// keepFiles stores files that were added. After an error some of them are missing.
+func (c *contents) keepFiles(files []content) error {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	errs := make([]error, min(keepers, len(files)))
+	for w := range errs {
+		all.Go(func() {
+			buf := make([]byte, chunk)
+			for i := next.Add(1) - 1; int(i) < len(files) && errs[w] == nil; i = next.Add(1) - 1 {
+				errs[w] = c.keepFile(files[i], buf)
+			}
+		})
 	}
-	if size > c.limit-c.bytes {
-		return refuse("the script wrote more than %d bytes", c.limit)
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+func (c *contents) keepFile(f content, buf []byte) error {
+	from, err := openPlain(f.path)
+	if err != nil {
+		return err
 	}
+	defer unix.Close(from)
+	return c.keep(f.sum, func(to int) (string, error) { return copyFrom(from, to, f.size, buf) })
+}
+
+func (c *contents) keep(sum string, write func(to int) (string, error)) error {
 	to, err := unix.Openat(c.dir, sum, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return fmt.Errorf("keep content: %w", err)
@@ -65,24 +108,23 @@ func (c *contents) keep(size int64, sum string, write func(to int) (string, erro
 	if got != sum {
 		return fmt.Errorf("content changed while it was captured: %s, then %s", sum, got)
 	}
-	c.have[sum], c.bytes = true, c.bytes+size
 	return nil
 }
 
-// copy writes size bytes of from to an empty file, with holes for zeros, and
+// copyFrom writes size bytes of from to an empty file, with holes for zeros, and
 // returns their digest. What grows while it is read would never end.
-func (c *contents) copy(to, from int, size int64) (string, error) {
+func copyFrom(from, to int, size int64, buf []byte) (string, error) {
 	h := sha256.New()
 	holes := false
 	for off := int64(0); off < size; {
-		n, err := readFull(from, c.buf[:min(size-off, chunk)])
+		n, err := readFull(from, buf[:min(size-off, chunk)])
 		if err != nil {
 			return "", err
 		}
 		if n == 0 {
 			break
 		}
-		b := c.buf[:n]
+		b := buf[:n]
 		h.Write(b)
 		if n == chunk && isZero(b) {
 			holes = true
