@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -203,18 +202,21 @@ func (d dryRun) contents(p plan.Plan, layer string) map[string][]byte {
 	return out
 }
 
-// readRegular reads a file of at most size bytes that is no link and no device.
+// readRegular reads a file of size bytes that is no link and no device. What it
+// returns may be cut: the digest will tell.
 func readRegular(file string, size int64) ([]byte, error) {
 	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), file)
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, errors.New("not a regular file"))
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != size {
+		return nil, errors.Join(err, errors.New("not the regular file that was captured"))
 	}
-	return io.ReadAll(io.LimitReader(f, size+1))
+	b := make([]byte, size)
+	n, err := unix.Read(fd, b)
+	return b[:max(n, 0)], err
 }
 
 // publish makes the session known: it is put together in the work directory and
