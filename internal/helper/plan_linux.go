@@ -25,6 +25,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/overlay"
 	"github.com/bowline-sh/bowline/internal/overlay/deferral"
 	"github.com/bowline-sh/bowline/plan"
+	"github.com/bowline-sh/bowline/profile"
 )
 
 // sessionsDir is where sessions are kept on a target, below the login's home.
@@ -51,6 +52,11 @@ func planSession(ctx context.Context, r *frame.Request) (any, error) {
 	}
 	if err := plan.ValidID(req.Session); err != nil {
 		return nil, diag.New(diag.Usage, "plan", "", "%w", err)
+	}
+	if req.Profile.Name != "" {
+		if err := req.Profile.Validate(); err != nil {
+			return nil, diag.New(diag.Usage, "plan", "", "%w", err)
+		}
 	}
 	parent, err := sessionsDir()
 	if err != nil {
@@ -101,7 +107,7 @@ func (d dryRun) run(ctx context.Context) (PlanResult, error) {
 	}
 	home := cmp.Or(os.Getenv("HOME"), "/")
 	var stdout, stderr limited
-	rules, volatile := deferral.Default(), overlay.DefaultVolatile()
+	rules, volatile := rulesOf(d.req.Profile.DryRun)
 	res, err := overlay.Run(ctx, overlay.Request{
 		Argv: argv, Dir: home, Env: os.Environ(), Stdout: &stdout, Stderr: &stderr, Mode: mode, HostNet: d.req.HostNet,
 		Timeout: d.req.Timeout, Table: rules, Volatile: volatile, Scratch: scratch, Layer: layer,
@@ -121,6 +127,35 @@ func (d dryRun) run(ctx context.Context) (PlanResult, error) {
 		return PlanResult{}, fmt.Errorf("dry run: %w", err)
 	}
 	return PlanResult{Plan: p, Contents: d.contents(p, d.layer()), Labels: res.Labels}, nil
+}
+
+// rulesOf returns what a dry run defers and leaves out. What a profile says of a
+// program comes first, so it replaces what is built in. Neither list is nil, which
+// would mean the built-in one.
+func rulesOf(d profile.DryRun) (table []deferral.Rule, volatile []string) {
+	table, volatile = []deferral.Rule{}, []string{}
+	for _, x := range d.Defer {
+		r := deferral.Rule{
+			ReadFlags: x.ReadFlags, DeferFlags: x.DeferFlags, DeferWith: x.DeferWith, ValueFlags: x.ValueFlags, WordFlags: x.WordFlags,
+			Undo: x.Undo, Verb: x.UndoWord, Answer: x.Answer, Stdin: x.Stdin, Local: x.Local,
+		}
+		for _, pattern := range x.Reads {
+			r.Reads = append(r.Reads, strings.Fields(pattern))
+		}
+		for _, r.Name = range x.Programs {
+			table = append(table, r)
+		}
+	}
+	volatile = append(volatile, d.Volatile...)
+	if d.NoDefaults {
+		return table, volatile
+	}
+	for _, r := range deferral.Default() {
+		if _, ok := deferral.Find(table, r.Name); !ok {
+			table = append(table, r)
+		}
+	}
+	return table, append(volatile, overlay.DefaultVolatile()...)
 }
 
 // argv is what the dry run executes. A script lies in our work directory, which
