@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -146,6 +147,9 @@ func (s *stage) record(cmd plan.Command, input []byte) error {
 	if s.failed != nil || s.ended {
 		return nil
 	}
+	if word, ok := notText(cmd); !ok {
+		return refuse("the deferred command %q has the argument, variable or path %q, which is not UTF-8: a plan cannot say it", cmd.Argv[0], word)
+	}
 	if err := s.stretchLocked(); err != nil {
 		return err
 	}
@@ -157,6 +161,15 @@ func (s *stage) record(cmd plan.Command, input []byte) error {
 	}
 	s.deferred++
 	return s.peer.tell(message{Ops: []plan.Operation{{Command: &cmd}}})
+}
+
+// notText returns the first text of a command that JSON cannot hold.
+func notText(c plan.Command) (word string, ok bool) {
+	all := slices.Concat(c.Argv, c.Env, []string{c.Cwd, c.Path})
+	if i := slices.IndexFunc(all, func(s string) bool { return !utf8.ValidString(s) }); i >= 0 {
+		return all[i], false
+	}
+	return "", true
 }
 
 // session are variables of the login or the shell, which mean nothing later.

@@ -66,7 +66,7 @@ func runInit(s script) (ending, error) {
 	if err := pivot(string(s.Root)); err != nil {
 		return ending{}, err
 	}
-	pid, report, err := start(launchName, stubPath, 0, s)
+	pid, report, err := start(launchName, stubPath, 0, "", s)
 	if err != nil {
 		return ending{}, err
 	}
@@ -182,10 +182,10 @@ func launch(s script) error {
 	if err != nil {
 		return err
 	}
-	unix.Umask(s.Umask)
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return fmt.Errorf("forbid core files: %w", err)
+	if err := limit(s); err != nil {
+		return err
 	}
+	unix.Umask(s.Umask)
 	if err := dropBounding(s.User); err != nil {
 		return err
 	}
@@ -199,6 +199,26 @@ func launch(s script) error {
 		return fmt.Errorf("close descriptors: %w", err)
 	}
 	return diag.New(diag.NotFound, "", "", "run %q: %w", exe, syscall.Exec(exe, s.Argv, s.Env))
+}
+
+// limit sets what bounds the script besides the size of its layer.
+func limit(s script) error {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("forbid core files: %w", err)
+	}
+	if s.User {
+		// From Linux 5.14 this counts in our user namespace alone; before, all
+		// processes of the account. For the real root it does not count at all.
+		var r unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NPROC, &r); err != nil {
+			return fmt.Errorf("limit processes: %w", err)
+		}
+		r.Cur, r.Max = min(r.Cur, pidMax), min(r.Max, pidMax)
+		if err := unix.Setrlimit(unix.RLIMIT_NPROC, &r); err != nil {
+			return fmt.Errorf("limit processes: %w", err)
+		}
+	}
+	return nil
 }
 
 func dropBounding(all bool) error {

@@ -496,7 +496,7 @@ func (s *stage) layDev(dev string) error {
 	if err := unix.Mount("devpts", dev+"/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, opts); err != nil {
 		return fmt.Errorf("mount /dev/pts: %w", err)
 	}
-	shm := fmt.Sprintf("mode=1777,size=%d", s.MaxBytes)
+	shm := fmt.Sprintf("mode=1777,size=%d", s.MaxBytes/4)
 	if err := unix.Mount("shm", dev+"/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, shm); err != nil {
 		return fmt.Errorf("mount /dev/shm: %w", err)
 	}

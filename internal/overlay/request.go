@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -40,8 +41,10 @@ type Request struct {
 	// Layer is an empty directory that takes the contents of the plan, each in a
 	// file named by its SHA-256. They are not synced. With an error of Run it may
 	// hold anything.
-	Layer    *os.File
-	MaxBytes int64 // optional; bounds what the script writes, and Layer; default 1 GiB
+	Layer *os.File
+	// MaxBytes bounds what the script writes, and Layer. Optional; the default is 1
+	// GiB, or half of the memory that is available.
+	MaxBytes int64
 }
 
 // Result is what the script did and would have done.
@@ -67,6 +70,25 @@ type Stats struct {
 // defaultMaxBytes is more than installing a desktop writes, and fits the memory
 // of a small server: the layer lives in a tmpfs.
 const defaultMaxBytes = 1 << 30
+
+// minMaxBytes is what the layer may take where memory is short.
+const minMaxBytes = 64 << 20
+
+// availableMemory returns MemAvailable of proc_meminfo(5), in bytes, or enough if
+// it cannot be read.
+func availableMemory() int64 {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 2 * defaultMaxBytes
+	}
+	for line := range strings.Lines(string(b)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
+			return kib << 10
+		}
+	}
+	return 2 * defaultMaxBytes
+}
 
 // Run makes a dry run and returns when nothing of it is left. A nil error means
 // that the script ran to its end, or to its Timeout, and that Result is the whole
@@ -121,12 +143,29 @@ func check(req *Request) error {
 		req.Volatile = DefaultVolatile()
 	}
 	if req.MaxBytes <= 0 {
-		req.MaxBytes = defaultMaxBytes
+		req.MaxBytes = min(defaultMaxBytes, max(availableMemory()/2, minMaxBytes))
 	}
 	return nil
 }
 
 func run(ctx context.Context, req Request) (Result, error) {
+	cgroup, err := limitProcesses(req.Mode)
+	if err != nil {
+		return Result{}, err
+	}
+	res, err := runIn(ctx, req, cgroup)
+	return res, errors.Join(err, removeCgroup(cgroup))
+}
+
+// limitProcesses returns the cgroup that a dry run needs, "" if none.
+func limitProcesses(mode plan.Mode) (cgroup string, err error) {
+	if mode != plan.Root || ownPidMax() {
+		return "", nil
+	}
+	return newCgroup(cgroupParents, pidMax)
+}
+
+func runIn(ctx context.Context, req Request, cgroup string) (Result, error) {
 	cmd, err := stageCommand(req)
 	if err != nil {
 		return Result{}, err
@@ -150,7 +189,7 @@ func run(ctx context.Context, req Request) (Result, error) {
 		return Result{}, startError(req, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
-	res, err := (&caller{req: req, peer: newPeer(ours)}).serve(ctx)
+	res, err := (&caller{req: req, cgroup: cgroup, peer: newPeer(ours)}).serve(ctx)
 	if err != nil {
 		_ = cmd.Process.Kill() // it may have ended
 	}
@@ -262,16 +301,17 @@ func (p *pumps) finish() {
 
 // caller serves the stage from the namespaces of the host.
 type caller struct {
-	req  Request
-	peer *peer
-	res  Result
+	req    Request
+	cgroup string
+	peer   *peer
+	res    Result
 }
 
 func (c *caller) serve(ctx context.Context) (Result, error) {
 	r := c.req
 	err := c.peer.enc.Encode(order{
 		Argv: r.Argv, Dir: change.Path(r.Dir), Env: r.Env, Mode: r.Mode, HostNet: r.HostNet, Timeout: r.Timeout, Table: r.Table,
-		Volatile: r.Volatile, Scratch: change.Path(r.Scratch), MaxBytes: r.MaxBytes, UID: os.Geteuid(), GID: os.Getegid(),
+		Volatile: r.Volatile, Scratch: change.Path(r.Scratch), MaxBytes: r.MaxBytes, Cgroup: change.Path(c.cgroup), UID: os.Geteuid(), GID: os.Getegid(),
 	})
 	if err != nil {
 		return Result{}, fmt.Errorf("tell the stage: %w", err)

@@ -31,8 +31,9 @@ type stage struct {
 	mu       sync.Mutex // guards what follows; held while a command is recorded
 	capture  *capture
 	deferred int
-	ended    bool  // the last stretch was captured
-	failed   error // of a capture between two commands: the plan would be wrong
+	full     atomic.Bool // the layer was full at some time
+	ended    bool        // the last stretch was captured
+	failed   error       // of a capture between two commands: the plan would be wrong
 }
 
 // notes collects what is said along with the plan.
@@ -54,6 +55,9 @@ const (
 func stageMain() int {
 	syscall.CloseOnExec(callerFD)
 	syscall.CloseOnExec(layerFD)
+	// When memory runs out, what is only tried goes first: the script inherits this.
+	// Where /proc is read-only the host loses no more than by any other script.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return 1
 	}
@@ -88,7 +92,12 @@ func (s *stage) run(out *outcome) error {
 	}
 	ran := time.Now()
 	s.capture = newCapture(s, ran)
+	stop := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watch(stop) })
 	end, timedOut, err := s.script(umask)
+	close(stop)
+	watching.Wait()
 	out.Stats.Run = time.Since(ran)
 	if err != nil {
 		return err
@@ -100,6 +109,9 @@ func (s *stage) run(out *outcome) error {
 	defer s.mu.Unlock()
 	captured := time.Now()
 	s.ended = true
+	if s.failed == nil && (s.full.Load() || isFull(s.view.scratch)) {
+		s.failed = refuse("the script filled its layer of %d bytes and %d files: what it did without space is not what it would do on the host", s.MaxBytes, inodes(s.MaxBytes))
+	}
 	if s.failed == nil {
 		s.failed = s.stretchLocked()
 	}
@@ -124,7 +136,7 @@ func (s *stage) script(umask int) (end ending, timedOut bool, err error) {
 		Root: change.Path(s.view.root), Argv: s.Argv, Dir: s.Dir, Env: s.Env, Umask: umask, User: s.Mode == plan.User,
 		PidMax: s.pidLimit(),
 	}
-	pid, report, err := start(initName, "/proc/self/exe", unix.CLONE_NEWNS|unix.CLONE_NEWPID, cfg)
+	pid, report, err := start(initName, "/proc/self/exe", unix.CLONE_NEWNS|unix.CLONE_NEWPID, string(s.Cgroup), cfg)
 	if err != nil {
 		return end, false, err
 	}
@@ -156,19 +168,46 @@ func (s *stage) script(umask int) (end ending, timedOut bool, err error) {
 // pidMax bounds a fork bomb, and is above what parallel builds use.
 const pidMax = 8192
 
-// pidLimit returns a limit where the kernel keeps it per pid namespace, which it
-// does from 6.14 (kernel/pid_namespace.c); before, it would be the host's.
-func (s *stage) pidLimit() int {
+// ownPidMax reports whether a pid namespace has a pid_max of its own, which it has
+// from Linux 6.14 (kernel/pid_namespace.c); before, it is the host's.
+func ownPidMax() bool {
 	var u unix.Utsname
 	var major, minor int
 	if err := unix.Uname(&u); err == nil {
 		_, _ = fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
 	}
-	if s.Mode == plan.Root && (major > 6 || major == 6 && minor >= 14) {
+	return major > 6 || major == 6 && minor >= 14
+}
+
+// pidLimit returns the limit for the pid namespace of the script, 0 for none.
+func (s *stage) pidLimit() int {
+	switch {
+	case ownPidMax():
 		return pidMax
+	case s.Mode == plan.Root && s.Cgroup == "":
+		s.label("the number of processes is not limited")
 	}
-	s.label("the number of processes is not limited")
 	return 0
+}
+
+// watch looks whether the script fills its layer, until stop is closed. A script
+// that finds no space does not do what it would do on the host.
+func (s *stage) watch(stop <-chan struct{}) {
+	for tick := time.NewTicker(50 * time.Millisecond); ; {
+		s.full.Store(s.full.Load() || isFull(s.view.scratch))
+		select {
+		case <-stop:
+			tick.Stop()
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// isFull reports whether the file system has no room for a page or a file.
+func isFull(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && (fs.Bavail < 4 || fs.Ffree == 0)
 }
 
 // stretchLocked captures what changed since the last stretch and tells the caller.

@@ -55,6 +55,7 @@ type order struct {
 	Volatile words
 	Scratch  change.Path
 	MaxBytes int64
+	Cgroup   change.Path // that the script shall be in, or ""
 	UID, GID int
 }
 
