@@ -41,7 +41,8 @@ type capture struct {
 	prev map[string]*entry       // what differed after the last stretch
 	cur  map[string]*entry       // what differs now
 	hash map[hashKey]hashed
-	seen int
+	seen   int
+	budget int // entries of the host that may still be looked at, see linkSearch
 	buf  []byte // to read files through
 }
 
@@ -58,7 +59,7 @@ const coarse = 20 * time.Millisecond
 func newCapture(s *stage, start time.Time) *capture {
 	return &capture{
 		stage: s, mode: s.Mode, rules: rules(s.Volatile), window: start.Add(-coarse),
-		base: map[string]change.State{}, prev: map[string]*entry{}, hash: map[hashKey]hashed{}, buf: make([]byte, chunk),
+		base: map[string]change.State{}, prev: map[string]*entry{}, hash: map[hashKey]hashed{}, buf: make([]byte, chunk), budget: linkSearch,
 	}
 }
 

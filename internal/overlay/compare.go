@@ -112,8 +112,8 @@ func (c *capture) judge(ch change.Change) {
 			c.stage.warn("%q holds the stand-in of a deferred program", ch.Path)
 		}
 	}
-	if c.mode == plan.User && ch.Before.NLink > 1 && ch.After.Type == change.File {
-		c.stage.warn("%q has other hard links; in this mode it cannot be seen whether they change with it", ch.Path)
+	if c.mode == plan.User && ch.Before.NLink > 1 && ch.Before.Type == change.File {
+		c.stage.warn("%q has other hard links; in this mode it cannot be seen whether they change with it, or were written through it before it went", ch.Path)
 	}
 }
 

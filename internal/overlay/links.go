@@ -141,19 +141,22 @@ func statHandle(point string, from origin, st *unix.Stat_t) error {
 	}
 }
 
-// linkSearch bounds the entries looked at for the names of one file.
-const linkSearch = 1 << 20
+// linkSearch bounds the entries of the host that are looked at for the names of
+// files with several links, in all of a dry run: half a second. A name that is not
+// found changes with the others all the same, because the file is written in place;
+// the plan says that it does not name it.
+const linkSearch = 1 << 16
 
 // eachLink calls found for every name that the base has of an inode. It looks
 // near the names that were touched first, since links rarely lie far apart.
 func (c *capture) eachLink(l *layer, want unix.Stat_t, found func(string)) error {
-	left, budget := int(want.Nlink), linkSearch
+	left := int(want.Nlink)
 	done := map[string]bool{}
 	search := func(dir string) error {
 		err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-			budget--
+			c.budget--
 			switch {
-			case left == 0 || budget <= 0:
+			case left == 0 || c.budget <= 0:
 				return fs.SkipAll
 			case err != nil:
 				return nil
@@ -180,7 +183,7 @@ func (c *capture) eachLink(l *layer, want unix.Stat_t, found func(string)) error
 			}
 		}
 	}
-	if left > 0 && budget > 0 {
+	if left > 0 && c.budget > 0 {
 		if err := search(l.point); err != nil {
 			return err
 		}

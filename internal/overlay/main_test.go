@@ -209,8 +209,16 @@ func runAlone(work, script string) int {
 	}
 	d.Result, err = Run(context.Background(), Request{
 		Argv: []string{"/bin/sh", "-c", script}, Dir: "/", Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + os.Getenv("HOME")},
-		Stdout: os.Stdout, Stderr: os.Stderr, Mode: mode, Scratch: work + "/scratch", Layer: d.layer,
+		Stdout: os.Stdout, Stderr: os.Stderr, Mode: mode, Scratch: work + "/scratch", Layer: d.layer, Volatile: volatileOf(os.Getenv("VOLATILE")),
 	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	doc, err := json.Marshal(d.Result)
+	if err == nil {
+		err = os.WriteFile(work+"/result.json", doc, 0o600)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -225,6 +233,13 @@ func runAlone(work, script string) int {
 		}
 	}
 	return d.Exit
+}
+
+func volatileOf(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Fields(list)
 }
 
 // forge tells the stage what no stub would.
