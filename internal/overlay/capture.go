@@ -37,13 +37,13 @@ type capture struct {
 	rules  rules
 	window time.Time // modification times since then were not chosen by the script
 
-	base map[string]change.State // what the host has; read once
-	prev map[string]*entry       // what differed after the last stretch
-	cur  map[string]*entry       // what differs now
-	hash map[hashKey]hashed
+	base   map[string]change.State // what the host has; read once
+	prev   map[string]*entry       // what differed after the last stretch
+	cur    map[string]*entry       // what differs now
+	hash   map[hashKey]hashed
 	seen   int
-	budget int // entries of the host that may still be looked at, see linkSearch
-	buf  []byte // to read files through
+	budget int    // entries of the host that may still be looked at, see linkSearch
+	buf    []byte // to read files through
 }
 
 type hashKey struct {
