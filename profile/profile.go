@@ -1,7 +1,7 @@
 // Package profile holds named confinements: which parts of a target a command
-// may see, which commands are allowed, and how much they may use. It parses
-// and validates; turning a profile into a bubblewrap command line is package
-// sandbox's work.
+// may see, which commands are allowed, and how much they may use, and what a dry
+// run there defers. It validates; package profilefile reads them, and turning a
+// profile into a bubblewrap command line is package sandbox's work.
 //
 // # What bounds a command
 //
@@ -13,8 +13,6 @@
 //
 //   - Every path is absolute and clean. Where binds, tmpfs_paths and hide speak
 //     of nested paths the deepest one decides; for the same path hide wins.
-//   - The same file gives the same Profile, in TOML and in JSON.
-//   - An unknown field is an error that names its position.
 package profile
 
 import (
@@ -27,7 +25,7 @@ import (
 	"time"
 )
 
-// Profile is one confinement. Build one with [Parse] or [Builtin]; the zero
+// Profile is one confinement. Package profilefile reads them; the zero
 // value allows nothing to be seen. Values are not changed after validation.
 type Profile struct {
 	Name        string // identity; also part of MCP tool names
@@ -59,6 +57,9 @@ type Profile struct {
 	AdditionalArgs []string
 
 	Limits Limits
+
+	// DryRun is what plans follow; commands do not need it.
+	DryRun DryRun
 }
 
 // Bind makes a host path visible inside. A path that does not exist on the
@@ -82,6 +83,10 @@ type Limits struct {
 	Output     int64         // bytes kept per stream; default 10 MiB
 	Wall       time.Duration // default 30 s
 }
+
+// DefaultName is the profile used where neither the call, the target nor the
+// configuration names one.
+const DefaultName = "readonly"
 
 // Defaults of [Limits].
 const (
@@ -123,7 +128,7 @@ func (p Profile) Validate() error {
 	if strings.ContainsAny(p.Description, "\n\r\x00") {
 		return bad("description", "must be one line")
 	}
-	checks := []func() error{p.validateCommands, p.validateMounts, p.validateEnvironment, p.validateArgs, p.Limits.validate}
+	checks := []func() error{p.validateCommands, p.validateMounts, p.validateEnvironment, p.validateArgs, p.Limits.validate, p.DryRun.validate}
 	for _, check := range checks {
 		if err := check(); err != nil {
 			return err
@@ -255,6 +260,7 @@ func (p Profile) Clone() Profile {
 	p.Environment = maps.Clone(p.Environment)
 	p.SeccompProfile = slices.Clone(p.SeccompProfile)
 	p.AdditionalArgs = slices.Clone(p.AdditionalArgs)
+	p.DryRun = p.DryRun.clone()
 	return p
 }
 
@@ -303,5 +309,5 @@ func (p Profile) Warnings() []string {
 			w = append(w, "additional_args: "+a+" "+why)
 		}
 	}
-	return w
+	return append(w, p.DryRun.warnings()...)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/profile"
+	"github.com/bowline-sh/bowline/profile/profilefile"
 )
 
 func newProfileCommand(env *Env) *cobra.Command {
@@ -49,6 +50,9 @@ type jsonProfile struct {
 	UnixSockets     bool              `json:"unix_sockets"`
 	AdditionalArgs  []string          `json:"additional_args"`
 	Limits          jsonLimits        `json:"limits"`
+	Defer           []jsonDeferral    `json:"defer"`
+	DeferDefaults   bool              `json:"defer_defaults"`
+	Volatile        []string          `json:"volatile"`
 	Warnings        []string          `json:"warnings"`
 	Error           string            `json:"error,omitempty"`
 }
@@ -57,6 +61,22 @@ type jsonBind struct {
 	Source   string `json:"source"`
 	Target   string `json:"target"`
 	ReadOnly bool   `json:"read_only"`
+}
+
+// jsonDeferral has the names of a profile file.
+type jsonDeferral struct {
+	Programs   []string          `json:"programs"`
+	Reads      []string          `json:"reads,omitempty"`
+	ReadFlags  []string          `json:"read_flags,omitempty"`
+	DeferFlags []string          `json:"defer_flags,omitempty"`
+	DeferWith  []string          `json:"defer_with,omitempty"`
+	ValueFlags []string          `json:"value_flags,omitempty"`
+	WordFlags  bool              `json:"word_flags,omitempty"`
+	Undo       map[string]string `json:"undo,omitempty"`
+	UndoWord   int               `json:"undo_word,omitempty"`
+	Answer     int               `json:"answer,omitempty"`
+	Stdin      bool              `json:"stdin,omitempty"`
+	Local      bool              `json:"local,omitempty"`
 }
 
 type jsonLimits struct {
@@ -75,11 +95,15 @@ func newJSONProfile(info bowline.ProfileInfo) jsonProfile {
 		Hide: nonNil(p.Hide), DefaultHidden: profile.DefaultHidden(), Environment: p.Environment, ClearEnv: p.ClearEnv, Cwd: p.Cwd,
 		NetworkIsolated: p.NetworkIsolation, UserNamespace: p.UserNamespaceIsolation, HostProc: p.HostProc, UnixSockets: p.UnixSockets,
 		AdditionalArgs: nonNil(p.AdditionalArgs), Warnings: nonNil(p.Warnings()), Binds: []jsonBind{},
+		Defer: []jsonDeferral{}, DeferDefaults: !p.DryRun.NoDefaults, Volatile: nonNil(p.DryRun.Volatile),
 		Limits: jsonLimits{p.Limits.Memory, p.Limits.Processes, p.Limits.CPUSeconds, p.Limits.OpenFiles,
 			cmp.Or(p.Limits.Output, profile.DefaultOutput), cmp.Or(p.Limits.Wall, profile.DefaultWall).Seconds()},
 	}
 	for _, b := range p.Binds {
 		doc.Binds = append(doc.Binds, jsonBind{b.Source, b.Target, b.ReadOnly})
+	}
+	for _, d := range p.DryRun.Defer {
+		doc.Defer = append(doc.Defer, jsonDeferral(d))
 	}
 	if info.Err != nil {
 		doc.Error = info.Err.Error()
@@ -155,7 +179,7 @@ func newProfileShow(env *Env) *cobra.Command {
 }
 
 func (env *Env) profileSource(name string) error {
-	text, err := profile.BuiltinSource(name)
+	text, err := profilefile.BuiltinSource(name)
 	if err != nil {
 		return diag.New(diag.Usage, "show profile", "see 'bowline profile list'", "%w", err)
 	}
@@ -192,6 +216,10 @@ func (env *Env) showProfile(info bowline.ProfileInfo, asJSON bool) error {
 		row(first(i, "environment"), k+"="+p.Environment[k])
 	}
 	row("limits", limitText(p.Limits))
+	for i, d := range p.DryRun.Defer {
+		row(first(i, "plans defer"), strings.Join(d.Programs, " "))
+	}
+	row("plans ignore", strings.Join(p.DryRun.Volatile, " "))
 	for i, x := range p.Warnings() {
 		row(first(i, "WARNING"), x)
 	}

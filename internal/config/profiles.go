@@ -11,6 +11,7 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/profile"
+	"github.com/bowline-sh/bowline/profile/profilefile"
 )
 
 // Profiles finds profiles by name: files NAME.toml and NAME.json in Dir first,
@@ -43,7 +44,7 @@ func (p Profiles) Get(name string) (NamedProfile, error) {
 		}
 		return named, err
 	}
-	prof, err := profile.Builtin(name)
+	prof, err := profilefile.Builtin(name)
 	if err != nil {
 		return NamedProfile{}, usage("see 'bowline profile list'", "no profile %q; there are %s", name, strings.Join(p.names(), ", "))
 	}
@@ -55,11 +56,11 @@ func usage(hint, format string, args ...any) error {
 }
 
 func (p Profiles) load(file string) (NamedProfile, error) {
-	format, err := profile.FormatOf(file)
+	format, err := profilefile.FormatOf(file)
 	if err != nil {
 		return NamedProfile{}, usage("", "%w", err)
 	}
-	data, err := readBounded(file, profile.MaxFileSize)
+	data, err := readBounded(file, profilefile.MaxFileSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return NamedProfile{}, usage("see 'bowline profile list'", "%w", err)
 	}
@@ -70,8 +71,8 @@ func (p Profiles) load(file string) (NamedProfile, error) {
 	if err != nil {
 		return NamedProfile{}, usage("", "%w", err)
 	}
-	prof, err := profile.Parse(profile.Source{Name: file, Format: format, Data: data, Dir: filepath.ToSlash(filepath.Dir(abs)),
-		ReadFile: func(name string) ([]byte, error) { return readBounded(name, profile.MaxFileSize) }})
+	prof, err := profilefile.Parse(profilefile.Source{Name: file, Format: format, Data: data, Dir: filepath.ToSlash(filepath.Dir(abs)),
+		ReadFile: func(name string) ([]byte, error) { return readBounded(name, profilefile.MaxFileSize) }})
 	if err != nil {
 		return NamedProfile{}, usage("correct the file, then 'bowline profile check "+file+"'", "%w", err)
 	}
@@ -90,7 +91,7 @@ func readBounded(file string, max int64) ([]byte, error) {
 }
 
 func (p Profiles) names() []string {
-	names := profile.BuiltinNames()
+	names := profilefile.BuiltinNames()
 	entries, err := os.ReadDir(p.Dir)
 	if err != nil {
 		return names // an unreadable directory adds none

@@ -163,11 +163,11 @@ func (call *Call) finish(a answer, result any) error {
 	return nil
 }
 
-// end is the JSON document that closes a stream.
-type endDoc struct {
-	Result json.RawMessage `json:"result,omitempty"`
-	Error  *errorDoc       `json:"error,omitempty"`
-}
+// First bytes of the message that closes a stream.
+const (
+	endResult = '+' // the rest is the result
+	endError  = '-' // the rest is an errorDoc
+)
 
 // errorDoc is a *diag.Error on the wire.
 type errorDoc struct {
@@ -238,12 +238,15 @@ func (c *Client) take(call *Call, f frame) error {
 }
 
 func decodeEnd(msg []byte) answer {
-	var doc endDoc
-	if err := json.Unmarshal(msg, &doc); err != nil {
+	if len(msg) > 0 && msg[0] == endResult {
+		return answer{result: msg[1:]}
+	}
+	var e errorDoc
+	if len(msg) == 0 || msg[0] != endError {
+		return answer{err: fmt.Errorf("%w: bad end of call", ErrProtocol)}
+	}
+	if err := json.Unmarshal(msg[1:], &e); err != nil {
 		return answer{err: fmt.Errorf("decode end of call: %w", err)}
 	}
-	if e := doc.Error; e != nil {
-		return answer{err: &diag.Error{Kind: e.Kind, Op: e.Op, Hint: e.Hint, Err: errors.New(e.Message)}}
-	}
-	return answer{result: doc.Result}
+	return answer{err: &diag.Error{Kind: e.Kind, Op: e.Op, Hint: e.Hint, Err: errors.New(e.Message)}}
 }

@@ -13,8 +13,9 @@
 //
 // A call is a stream: the client opens it with a verb and a JSON request, both
 // sides may send data on three channels (0 input, 1 output, 2 errors), the
-// helper may send events (JSON), and closes the stream with a result (JSON) or
-// an error. The client may cancel; the helper still answers with the end.
+// helper may send events (JSON), and closes the stream with "+" and a result
+// (JSON), or "-" and an error (JSON). Results run to megabytes: nothing wraps
+// them that would be encoded and decoded once more. The client may cancel; the helper still answers with the end.
 //
 // # Bounds
 //
@@ -32,11 +33,12 @@ package frame
 // Version of the protocol.
 //
 //	1  first
-const Version = 1
+//	2  the end of a call is marked by a byte instead of wrapped in JSON
+const Version = 2
 
 // Magic is the first thing a helper writes. 0x7f is no text, so no banner of a
 // login shell holds it by accident.
-const Magic = "\x7fBOWLINE-HELPER/1\n"
+const Magic = "\x7fBOWLINE-HELPER/2\n"
 
 // MaxPayload bounds a frame, in bytes: what a hostile peer can make us allocate
 // at once.

@@ -2,6 +2,7 @@ package frame
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -151,22 +152,27 @@ func (s *server) start(st *served, msg []byte) error {
 }
 
 func (s *server) finish(st *served, result any, err error) {
-	var doc endDoc
-	if err == nil {
-		doc.Result, err = json.Marshal(result)
-	}
-	if err != nil {
-		doc = endDoc{Error: errorDocOf(err)}
-	}
-	msg, merr := json.Marshal(doc)
-	if merr != nil {
-		msg = []byte(`{"error":{"kind":"failure","message":"the result cannot be encoded"}}`)
-	}
+	msg := endMessage(result, err)
 	s.mu.Lock()
 	delete(s.streams, st.id)
 	s.mu.Unlock()
 	st.end(io.ErrClosedPipe)
 	_ = s.w.sendMessage(kindEnd, st.id, msg) // a client that is gone needs no answer
+}
+
+func endMessage(result any, err error) []byte {
+	msg := bytes.NewBuffer([]byte{endResult})
+	if err == nil {
+		err = json.NewEncoder(msg).Encode(result)
+	}
+	if err == nil {
+		return msg.Bytes()
+	}
+	doc, err := json.Marshal(errorDocOf(err))
+	if err != nil {
+		doc = []byte(`{"kind":"failure","message":"the error cannot be encoded"}`)
+	}
+	return append([]byte{endError}, doc...)
 }
 
 func errorDocOf(err error) *errorDoc {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/bowline-sh/bowline/change"
 	"github.com/bowline-sh/bowline/plan"
+	"github.com/bowline-sh/bowline/profile"
 )
 
 // Verbs of sessions.
@@ -30,6 +31,9 @@ type PlanRequest struct {
 	Name    string        `json:"name,omitempty"`   // base name of the script's file
 	HostNet bool          `json:"host_net,omitempty"`
 	Timeout time.Duration `json:"timeout,omitempty"`
+	// Profile says what is deferred and what is volatile; the zero value is the
+	// built-in rules.
+	Profile profile.Profile `json:"profile"`
 }
 
 // PlanResult is what the dry run found.

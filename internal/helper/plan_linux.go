@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +26,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/overlay"
 	"github.com/bowline-sh/bowline/internal/overlay/deferral"
 	"github.com/bowline-sh/bowline/plan"
+	"github.com/bowline-sh/bowline/profile"
 )
 
 // sessionsDir is where sessions are kept on a target, below the login's home.
@@ -58,6 +58,11 @@ func planSession(ctx context.Context, r *frame.Request) (any, error) {
 	if err := plan.ValidID(req.Session); err != nil {
 		return nil, diag.New(diag.Usage, "plan", "", "%w", err)
 	}
+	if req.Profile.Name != "" {
+		if err := req.Profile.Validate(); err != nil {
+			return nil, diag.New(diag.Usage, "plan", "", "%w", err)
+		}
+	}
 	parent, err := sessionsDir()
 	if err != nil {
 		return nil, diag.New(diag.Failure, "plan", "make the home directory of the login writable", "%w", err)
@@ -85,11 +90,19 @@ type dryRun struct {
 	work string
 }
 
+// layer is the directory that takes captured contents.
+func (d dryRun) layer() string { return filepath.Join(d.work, "layer") }
+
 func (d dryRun) run(ctx context.Context) (PlanResult, error) {
-	layer, scratch := filepath.Join(d.work, "layer"), filepath.Join(d.work, "scratch")
-	if err := errors.Join(os.Mkdir(layer, 0o700), os.Mkdir(scratch, 0o700)); err != nil {
+	scratch := filepath.Join(d.work, "scratch")
+	if err := errors.Join(os.Mkdir(d.layer(), 0o700), os.Mkdir(scratch, 0o700)); err != nil {
 		return PlanResult{}, err
 	}
+	layer, err := os.Open(d.layer())
+	if err != nil {
+		return PlanResult{}, err
+	}
+	defer layer.Close()
 	argv, err := d.argv()
 	if err != nil {
 		return PlanResult{}, err
@@ -100,10 +113,10 @@ func (d dryRun) run(ctx context.Context) (PlanResult, error) {
 	}
 	home := cmp.Or(os.Getenv("HOME"), "/")
 	var stdout, stderr limited
-	rules, volatile := deferral.Default(), overlay.DefaultVolatile()
+	rules, volatile := rulesOf(d.req.Profile.DryRun)
 	res, err := overlay.Run(ctx, overlay.Request{
 		Argv: argv, Dir: home, Env: os.Environ(), Stdout: &stdout, Stderr: &stderr, Mode: mode, HostNet: d.req.HostNet,
-		Timeout: d.req.Timeout, Table: rules, Volatile: volatile, Scratch: scratch, Blobs: sink{layer},
+		Timeout: d.req.Timeout, Table: rules, Volatile: volatile, Scratch: scratch, Layer: layer,
 	})
 	if err != nil {
 		return PlanResult{}, err
@@ -119,7 +132,36 @@ func (d dryRun) run(ctx context.Context) (PlanResult, error) {
 	if err := p.Valid(); err != nil {
 		return PlanResult{}, fmt.Errorf("dry run: %w", err)
 	}
-	return PlanResult{Plan: p, Contents: d.contents(p, layer), Labels: res.Labels}, nil
+	return PlanResult{Plan: p, Contents: d.contents(p, d.layer()), Labels: res.Labels}, nil
+}
+
+// rulesOf returns what a dry run defers and leaves out. What a profile says of a
+// program comes first, so it replaces what is built in. Neither list is nil, which
+// would mean the built-in one.
+func rulesOf(d profile.DryRun) (table []deferral.Rule, volatile []string) {
+	table, volatile = []deferral.Rule{}, []string{}
+	for _, x := range d.Defer {
+		r := deferral.Rule{
+			ReadFlags: x.ReadFlags, DeferFlags: x.DeferFlags, DeferWith: x.DeferWith, ValueFlags: x.ValueFlags, WordFlags: x.WordFlags,
+			Undo: x.Undo, Verb: x.UndoWord, Answer: x.Answer, Stdin: x.Stdin, Local: x.Local,
+		}
+		for _, pattern := range x.Reads {
+			r.Reads = append(r.Reads, strings.Fields(pattern))
+		}
+		for _, r.Name = range x.Programs {
+			table = append(table, r)
+		}
+	}
+	volatile = append(volatile, d.Volatile...)
+	if d.NoDefaults {
+		return table, volatile
+	}
+	for _, r := range deferral.Default() {
+		if _, ok := deferral.Find(table, r.Name); !ok {
+			table = append(table, r)
+		}
+	}
+	return table, append(volatile, overlay.DefaultVolatile()...)
 }
 
 // argv is what the dry run executes. A script lies in our work directory, which
@@ -212,59 +254,83 @@ func (k *contents) add(s change.State, file string) {
 	}
 }
 
-// readRegular reads a file of at most size bytes that is no link and no device.
+// readRegular reads a file of size bytes that is no link and no device. What it
+// returns may be cut: the digest will tell.
 func readRegular(file string, size int64) ([]byte, error) {
 	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), file)
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, errors.New("not a regular file"))
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != size {
+		return nil, errors.Join(err, errors.New("not the regular file that was captured"))
 	}
-	return io.ReadAll(io.LimitReader(f, size+1))
+	b := make([]byte, size)
+	n, err := unix.Read(fd, b)
+	return b[:max(n, 0)], err
 }
 
-// publish makes the session directory and moves the captured contents into it.
+// publish makes the session known: it is put together in the work directory and
+// takes its name when all of it is on the disk, so that a crash leaves a whole
+// session or none.
 func (d dryRun) publish(parent string, p plan.Plan) error {
-	dir, err := apply.Create(parent, p, d.req.Created)
+	dir, err := apply.Create(d.work, p, d.req.Created)
 	if err != nil {
 		return err
 	}
-	from, to := filepath.Join(d.work, "layer"), filepath.Join(dir, apply.LayerDir)
-	entries, err := os.ReadDir(from)
+	layer := filepath.Join(dir, apply.LayerDir)
+	if err := unix.Rename(d.layer(), layer); err != nil { // over an empty directory
+		return err
+	}
+	if err := syncTree(layer, len(p.Blobs())); err != nil {
+		return err
+	}
+	if err := durable.SyncDir(dir); err != nil {
+		return err
+	}
+	// This fails if there is such a session already.
+	if err := os.Rename(dir, filepath.Join(parent, p.Session)); err != nil {
+		return err
+	}
+	return durable.SyncDir(parent)
+}
+
+// oneByOne is up to how many files are synced one by one; it costs a journal
+// commit each, while syncfs waits for all that the host has to write besides.
+const oneByOne = 8
+
+// syncTree makes the n files of dir and their names durable. Above oneByOne it is
+// syncfs(2), which writes all data and metadata of the file system and waits for
+// it. Before Linux 5.8 syncfs does not report write errors; apply reads every
+// content again before it touches anything, and finds what got lost.
+func syncTree(dir string, n int) error {
+	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+	defer f.Close()
+	if n > oneByOne {
+		return unix.Syncfs(int(f.Fd()))
+	}
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := syncFile(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
-	return durable.SyncDir(to)
+	return durable.SyncDir(dir)
 }
 
-// sink keeps captured contents under their digests.
-type sink struct{ dir string }
-
-func (s sink) Put(_ context.Context, r io.Reader) (digest string, size int64, err error) {
-	f, err := os.CreateTemp(s.dir, ".put-")
+func syncFile(name string) error {
+	f, err := os.Open(name)
 	if err != nil {
-		return "", 0, err
+		return err
 	}
-	defer func() {
-		err = errors.Join(err, f.Close())
-		if err != nil {
-			_ = os.Remove(f.Name()) // what matters is err
-		}
-	}()
-	h := sha256.New()
-	if size, err = io.Copy(io.MultiWriter(f, h), r); err != nil {
-		return "", 0, err
-	}
-	digest = hex.EncodeToString(h.Sum(nil))
-	return digest, size, os.Rename(f.Name(), filepath.Join(s.dir, digest))
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // limited keeps the beginning of what is written.

@@ -19,7 +19,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/testkit"
 	"github.com/bowline-sh/bowline/internal/transport"
 	"github.com/bowline-sh/bowline/internal/transport/ssh"
-	"github.com/bowline-sh/bowline/profile"
+	"github.com/bowline-sh/bowline/profile/profilefile"
 	"github.com/bowline-sh/bowline/target"
 )
 
@@ -70,7 +70,7 @@ func TestHelperIsPlacedCheckedAndUsed(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%s: %v, %v", file, info.Mode(), err)
 	}
-	p, err := profile.Builtin("script")
+	p, err := profilefile.Builtin("script")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,10 +4,12 @@ package overlay
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -157,9 +159,103 @@ func TestHugeFile(t *testing.T) {
 	if _, err := try(t, `truncate -s 10G `+dir+`/huge`, noVolatile); diag.KindOf(err) != diag.Refused {
 		t.Errorf("a sparse file of 10 GiB: %v", err)
 	}
-	d := must(t, `head -c 200M /dev/zero > `+dir+`/full 2>/dev/null; echo $?; rm `+dir+`/full`, noVolatile)
-	if strings.TrimSpace(d.out.String()) == "0" {
-		t.Error("the layer is not bounded")
+	if _, err := try(t, `for i in 1 2 3; do truncate -s 30M `+dir+`/$i; echo $i >> `+dir+`/$i; done`, noVolatile); diag.KindOf(err) != diag.Refused {
+		t.Errorf("more than the limit in several sparse files: %v", err)
+	}
+	// What the script did without space is not what it would do, also if it hides it.
+	for _, script := range []string{`yes > F 2>/dev/null; true`, `yes > F 2>/dev/null; sleep 0.2; rm F`, `i=0; while : > G$i; do i=$((i+1)); done 2>/dev/null; true`} {
+		script = strings.ReplaceAll(strings.ReplaceAll(script, "F", dir+"/full"), "G", dir+"/g")
+		if d, err := try(t, script, noVolatile); diag.KindOf(err) != diag.Refused {
+			t.Errorf("%s: %v\n%.300s", script, err, d.summary())
+		}
+	}
+	unmounted(t)
+}
+
+// TestCgroup bounds the processes where the kernel has no pid_max of its own for a
+// dry run, and leaves no cgroup behind.
+func TestCgroup(t *testing.T) {
+	root(t)
+	dir, err := newCgroup(cgroupParents, 40)
+	if err != nil || dir == "" {
+		t.Fatalf("cgroup %q, %v", dir, err)
+	}
+	req, d := request(t, `for i in $(seq 100); do sleep 5 & done 2>/dev/null; echo done`)
+	req.Timeout = 3 * time.Second
+	if err := check(&req); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		_, err := runIn(t.Context(), req, dir)
+		done <- err
+	}()
+	most := 0
+	for running := true; running; {
+		select {
+		case err = <-done:
+			running = false
+		default:
+			if b, err := os.ReadFile(dir + "/pids.current"); err == nil {
+				n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+				most = max(most, n)
+			}
+			runtime.Gosched()
+		}
+	}
+	if err != nil || most < 20 || most > 40 || strings.Contains(d.out.String(), "done") {
+		t.Errorf("%d processes at a time, %v, output %q", most, err, d.out.String())
+	}
+	if err := removeCgroup(dir); err != nil {
+		t.Error(err)
+	}
+	// One that a killed run left goes with the next.
+	dead := exec.Command("true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Dir(dir) + "/" + cgroupPrefix + strconv.Itoa(dead.Process.Pid) + "-x"
+	if err := os.Mkdir(left, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	sweepCgroups(filepath.Dir(dir))
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
+		t.Errorf("%s is left: %v", left, err)
+	}
+	if dir, err := newCgroup([]string{"/proc", t.TempDir()}, 40); dir != "" || err != nil {
+		t.Errorf("a cgroup in no hierarchy: %q, %v", dir, err)
+	}
+}
+
+// TestUserForkBomb is a fork bomb of an ordinary account.
+func TestUserForkBomb(t *testing.T) {
+	root(t)
+	out, _ := asUser(t, `ulimit -u; ulimit -c`)
+	if n, err := strconv.Atoi(strings.Fields(out + " x")[0]); err != nil || n > pidMax {
+		t.Errorf("processes of an ordinary account: %q", out)
+	}
+}
+
+// TestNotText refuses what a plan cannot say, instead of changing it.
+func TestNotText(t *testing.T) {
+	root(t)
+	for name, script := range map[string]string{
+		"argument":  `systemctl restart "$(printf 'a\377b')"`,
+		"variable":  `X=$(printf 'a\377b') systemctl restart x`,
+		"directory": `mkdir /srv/$(printf 'a\377b'); cd /srv/*b; systemctl restart x`,
+	} {
+		_, err := try(t, script+"; echo x > /etc/bowline-x")
+		if diag.KindOf(err) != diag.Refused || !strings.Contains(err.Error(), `\xff`) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// It reaches reading commands as it is.
+	log := fake(t)
+	must(t, `systemctl is-active "$(printf 'a\377b')"`)
+	if b, err := os.ReadFile(log); err != nil || string(b) != "is-active a\xffb\n" {
+		t.Errorf("%q, %v", b, err)
 	}
 }
 
@@ -175,6 +271,24 @@ func marked(t *testing.T, mark string) []string {
 		if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), mark) && !strings.Contains(f, "/"+strconv.Itoa(os.Getpid())+"/") {
 			out = append(out, f+" "+strings.ReplaceAll(string(b), "\x00", " "))
 		}
+	}
+	return out
+}
+
+// children are the process IDs of those that a process started.
+func children(t *testing.T, pid int) []string {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, strings.Fields(string(b))...)
 	}
 	return out
 }
@@ -237,11 +351,18 @@ func TestEnds(t *testing.T) {
 		if len(marked(t, "sleep\x00654323")) == 0 {
 			t.Error("the script does not run")
 		}
+		stages := children(t, cmd.Process.Pid)
+		if len(stages) != 1 {
+			t.Errorf("children of the caller: %q", stages)
+		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		_ = cmd.Wait() // killed
-		await(t, "processes are gone", func() bool { return len(marked(t, "sleep\x00654323")) == 0 && len(marked(t, stageName)) == 0 })
+		await(t, "processes are gone", func() bool {
+			_, err := os.Stat("/proc/" + stages[0])
+			return len(marked(t, "sleep\x00654323")) == 0 && os.IsNotExist(err)
+		})
 		unmounted(t)
 	})
 }

@@ -3,8 +3,8 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"slices"
@@ -22,9 +22,10 @@ import (
 type entry struct {
 	state   change.State
 	content string // path of the content: in a layer, or of the base
-	inode   string // identity of the inode in the view, for hard links; "" for directories
+	inode   inode  // for hard links; none for directories
 	keeper  bool   // the inode is still the one that the base has at this path
 	bound   bool   // the path is a mount of one file
+	marked  bool   // the content holds the text of a stub
 }
 
 // capture turns the layers into changes, stretch by stretch. All that a stretch
@@ -36,14 +37,13 @@ type capture struct {
 	rules  rules
 	window time.Time // modification times since then were not chosen by the script
 
-	base map[string]change.State // what the host has; read once
-	prev map[string]*entry       // what differed after the last stretch
-	cur  map[string]*entry       // what differs now
-	hash map[hashKey]hashed
-	sent map[string]bool
-
-	seen      int
-	sentBytes int64
+	base   map[string]change.State // what the host has; read once
+	prev   map[string]*entry       // what differed after the last stretch
+	cur    map[string]*entry       // what differs now
+	hash   map[hashKey]hashed
+	seen   int
+	budget int    // entries of the host that may still be looked at, see linkSearch
+	buf    []byte // to read files through
 }
 
 type hashKey struct {
@@ -52,19 +52,14 @@ type hashKey struct {
 	ctime    unix.Timespec
 }
 
-type hashed struct {
-	sum    string
-	marked bool
-}
-
 // coarse is how far time stamps of files lie behind the clock: they come from the
 // last tick (ktime_get_coarse_real_ts64), 100 a second at the slowest.
 const coarse = 20 * time.Millisecond
 
 func newCapture(s *stage, start time.Time) *capture {
 	return &capture{
-		stage: s, mode: s.Mode, rules: s.Volatile, window: start.Add(-coarse),
-		base: map[string]change.State{}, prev: map[string]*entry{}, hash: map[hashKey]hashed{}, sent: map[string]bool{},
+		stage: s, mode: s.Mode, rules: rules(s.Volatile), window: start.Add(-coarse),
+		base: map[string]change.State{}, prev: map[string]*entry{}, hash: map[hashKey]hashed{}, buf: make([]byte, chunk), budget: linkSearch,
 	}
 }
 
@@ -83,15 +78,34 @@ func (c *capture) stretch() (change.Changeset, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, ch := range out {
-		if ch.After.Type == change.File && ch.Link == "" {
-			if err := c.send(c.cur[string(ch.Path)], ch); err != nil {
-				return nil, err
-			}
-		}
+	if err := c.keep(out); err != nil {
+		return nil, err
 	}
 	c.prev = c.cur
 	return out, nil
+}
+
+// keep stores the contents that the changes need.
+func (c *capture) keep(changes change.Changeset) error {
+	var files []content
+	for _, ch := range changes {
+		if ch.After.Type != change.File || ch.Link != "" {
+			continue
+		}
+		fresh, err := c.stage.contents.add(ch.After.SHA256, ch.After.Size)
+		if err != nil {
+			return err
+		}
+		if !fresh {
+			continue
+		}
+		from := string(ch.Path) // of the base, if the script put it back
+		if e := c.cur[from]; e != nil {
+			from = e.content
+		}
+		files = append(files, content{path: from, size: ch.After.Size, sum: ch.After.SHA256})
+	}
+	return c.stage.contents.keepFiles(files)
 }
 
 func (c *capture) layer(l *layer) error {
@@ -100,7 +114,7 @@ func (c *capture) layer(l *layer) error {
 		return nil
 	}
 	if l.file {
-		if err := c.leaf(l.point, l.upper); err != nil {
+		if err := c.leaf(l.point, l.upper, nil); err != nil {
 			return err
 		}
 		// Nothing can be renamed over a mount: the file itself must change.
@@ -176,8 +190,9 @@ func (c *capture) walk(l *layer, view, upper, lower string) error {
 
 // missing notes that what the base has in view, and shown does not name, is gone.
 func (c *capture) missing(view string, shown map[string]bool) error {
-	if fi, err := os.Lstat(view); err != nil || !fi.IsDir() {
-		return nil
+	base, err := c.baseOf(view)
+	if err != nil || base.Type != change.Dir {
+		return err
 	}
 	names, err := readNames(view)
 	if err != nil {
@@ -211,10 +226,10 @@ func (c *capture) visit(l *layer, view, upper, below string) error {
 		if err := c.overMount(view); err != nil {
 			return err
 		}
-		if err := c.leaf(view, upper); err != nil {
-			return err
+		if c.rules.of(view) == volatileFiles {
+			return nil // nor is what it replaced in the plan
 		}
-		return c.missing(view, nil)
+		return c.leaf(view, upper, &st)
 	}
 	lower, err := c.lowerOf(l, upper, below)
 	if err != nil {
@@ -298,7 +313,7 @@ func (c *capture) moved(lower, view string) error {
 	}
 	e := &entry{state: st, content: lower}
 	if st.Type != change.Dir {
-		e.inode = fmt.Sprintf("base:%d:%d", m.dev, m.ino)
+		e.inode = inode{m.dev, m.ino, true}
 	}
 	c.cur[view] = e
 	if st.Type != change.Dir {
@@ -330,49 +345,48 @@ func (c *capture) dirState(view, upper string) error {
 	return nil
 }
 
-// leaf notes what a layer has at view, which is not a directory.
-func (c *capture) leaf(view, upper string) error {
-	st, m, err := c.read(upper)
-	if err != nil || st.Absent() {
+// leaf notes what a layer has at view, which is not a directory. st, if not nil,
+// is its status.
+func (c *capture) leaf(view, upper string, st *unix.Stat_t) error {
+	if st == nil {
+		st = new(unix.Stat_t)
+		if err := unix.Lstat(upper, st); err != nil {
+			return fmt.Errorf("stat %q: %w", upper, err)
+		}
+	}
+	now, m, h, err := c.readKnown(upper, st)
+	if err != nil || now.Absent() {
 		return err
 	}
-	if st.Type == change.Socket {
-		base, err := c.baseOf(view)
-		if err != nil {
-			return err
-		}
-		c.stage.warn("%q is a socket; it is not made", view)
-		if !base.Absent() {
-			c.cur[view] = &entry{}
-		}
-		return nil
+	if now.Type == change.Socket {
+		return c.socket(view)
 	}
-	e := &entry{state: st, content: upper, inode: fmt.Sprintf("%d:%d", m.dev, m.ino)}
-	if program, ok := c.stubAt(upper, st); ok {
-		if err := c.unstub(e, program); err != nil {
+	e := &entry{state: now, content: upper, inode: inode{dev: m.dev, ino: m.ino}, marked: h.marked}
+	if h.stub != "" {
+		if err := c.unstub(e, h.stub); err != nil {
 			return err
 		}
-		e.keeper = program == view
-	} else if e.keeper, err = c.keeps(view, upper); err != nil {
-		return err
+		e.keeper, e.marked = h.stub == view, false
+	} else {
+		e.keeper = keeps(view, m.origin)
 	}
 	if before := c.prev[view]; before != nil && !before.keeper {
 		e.keeper = false // on the host the path has a new inode by now
 	}
 	c.cur[view] = e
-	return nil
+	return c.missing(view, nil)
 }
 
-// stubAt reports whether a captured file is a stub, and of which program.
-func (c *capture) stubAt(upper string, st change.State) (string, bool) {
-	if st.Type != change.File || st.Size > int64(len(stubMark)+4096) {
-		return "", false
-	}
-	b, err := os.ReadFile(upper)
+func (c *capture) socket(view string) error {
+	base, err := c.baseOf(view)
 	if err != nil {
-		return "", false
+		return err
 	}
-	return stubOf(string(b))
+	c.stage.warn("%q is a socket; it is not made", view)
+	if !base.Absent() {
+		c.cur[view] = &entry{}
+	}
+	return c.missing(view, nil)
 }
 
 // unstub makes e what the stub stands for, with what was done to its metadata.
@@ -394,27 +408,43 @@ func (c *capture) unstub(e *entry, program string) error {
 
 // read returns the state of a path with its digest.
 func (c *capture) read(p string) (change.State, meta, error) {
-	st, m, err := stat(p, c.mode)
+	var st unix.Stat_t
+	if err := unix.Lstat(p, &st); err == unix.ENOENT || err == unix.ENOTDIR {
+		return change.State{}, meta{}, nil
+	} else if err != nil {
+		return change.State{}, meta{}, fmt.Errorf("stat %q: %w", p, err)
+	}
+	s, m, _, err := c.readKnown(p, &st)
+	return s, m, err
+}
+
+// readKnown is read for a path whose status is known.
+func (c *capture) readKnown(p string, known *unix.Stat_t) (change.State, meta, hashed, error) {
+	st, m, err := stateOf(p, known, c.mode)
 	if err != nil || st.Type != change.File {
-		return st, m, err
+		return st, m, hashed{}, err
 	}
 	if st.Size > c.stage.MaxBytes {
-		return st, m, refuse("%q has %d bytes; the limit of a plan is %d", p, st.Size, c.stage.MaxBytes)
+		return st, m, hashed{}, refuse("%q has %d bytes; the limit of a plan is %d", p, st.Size, c.stage.MaxBytes)
 	}
-	key := hashKey(m)
+	key := hashKey{m.dev, m.ino, m.size, m.ctime}
 	h, ok := c.hash[key]
 	if !ok {
-		h.sum, h.marked, err = digest(p)
-		if os.IsNotExist(err) {
-			return change.State{}, m, nil
+		began := time.Now()
+		h, err = digest(p, c.buf)
+		if errors.Is(err, unix.ENOENT) {
+			return change.State{}, m, h, nil
 		}
 		if err != nil {
-			return st, m, err
+			return st, m, h, err
 		}
-		c.hash[key] = h
+		// What was written a moment ago may be written again without a new ctime.
+		if began.Sub(time.Unix(m.ctime.Unix())) > coarse {
+			c.hash[key] = h
+		}
 	}
 	st.SHA256 = h.sum
-	return st, m, nil
+	return st, m, h, nil
 }
 
 // baseOf returns what the host has at p, as it was when first asked.
@@ -436,33 +466,6 @@ func (c *capture) baseOf(p string) (change.State, error) {
 	}
 	c.base[p] = st
 	return st, nil
-}
-
-// send hands the content of a change to the Sink, once.
-func (c *capture) send(e *entry, ch change.Change) error {
-	sum := ch.After.SHA256
-	if c.sent[sum] {
-		return nil
-	}
-	if c.sentBytes+ch.After.Size > c.stage.MaxBytes {
-		return refuse("the script wrote more than %d bytes", c.stage.MaxBytes)
-	}
-	content := string(ch.Path) // of the base, if the script put it back
-	if e != nil {
-		content = e.content
-	}
-	f, err := openPlain(content)
-	if err != nil {
-		return fmt.Errorf("read %q: %w", ch.Path, err)
-	}
-	defer f.Close()
-	// What grows while it is read would never end.
-	if err := c.stage.peer.send(io.LimitReader(f, ch.After.Size), sum); err != nil {
-		return fmt.Errorf("capture %q: %w", ch.Path, err)
-	}
-	c.sent[sum] = true
-	c.sentBytes += ch.After.Size
-	return nil
 }
 
 func readNames(dir string) ([]string, error) {

@@ -108,14 +108,12 @@ func (c *capture) parentGone(p string) bool {
 // judge says what a plan with ch cannot promise.
 func (c *capture) judge(ch change.Change) {
 	if e := c.cur[string(ch.Path)]; e != nil && ch.After.Type == change.File {
-		if st, m, err := stat(e.content, c.mode); err == nil {
-			if c.hash[hashKey{m.dev, m.ino, st.Size, m.ctime}].marked {
-				c.stage.warn("%q holds the stand-in of a deferred program", ch.Path)
-			}
+		if e.marked {
+			c.stage.warn("%q holds the stand-in of a deferred program", ch.Path)
 		}
 	}
-	if c.mode == plan.User && ch.Before.NLink > 1 && ch.After.Type == change.File {
-		c.stage.warn("%q has other hard links; in this mode it cannot be seen whether they change with it", ch.Path)
+	if c.mode == plan.User && ch.Before.NLink > 1 && ch.Before.Type == change.File {
+		c.stage.warn("%q has other hard links; in this mode it cannot be seen whether they change with it, or were written through it before it went", ch.Path)
 	}
 }
 
@@ -130,9 +128,9 @@ func parent(p string) string {
 
 // groups returns the paths of each inode that has more than one in the view.
 func (c *capture) groups() [][]string {
-	by := map[string][]string{}
+	by := map[inode][]string{}
 	for p, e := range c.cur {
-		if e.inode != "" && c.rules.of(p) == state {
+		if e.inode != (inode{}) && c.rules.of(p) == state {
 			by[e.inode] = append(by[e.inode], p)
 		}
 	}
@@ -186,7 +184,7 @@ func (c *capture) canonical(group []string) string {
 // this stretch.
 func (c *capture) linked(p, q string) bool {
 	a, b := c.prev[p], c.prev[q]
-	if a != nil && b != nil && a.inode == b.inode && a.inode != "" {
+	if a != nil && b != nil && a.inode == b.inode && a.inode != (inode{}) {
 		return true
 	}
 	return c.kept(p) && c.kept(q)

@@ -1,12 +1,13 @@
 // Package overlay runs a script against a copy-on-write view of this host and
 // turns what it did into the operations of a plan. It is the dry run: nothing it
-// does outlives it but the contents it hands to a [Sink].
+// does outlives it but the contents in the directory that its caller names.
 //
 // # Processes
 //
-//	Run        the caller: host namespaces, keeps the Sink, runs reading commands
+//	Run        the caller: host namespaces, runs reading commands
 //	stage      first of its own mount, pid, ipc, uts, net and cgroup namespaces;
-//	           sees the real tree, lays the view, captures
+//	           sees the real tree, lays the view, captures, and
+//	           writes contents
 //	init       first of a second pid and a second mount namespace, whose root is
 //	           the view; the script cannot see the stage
 //	launch     drops rights, loads the filter and becomes the script

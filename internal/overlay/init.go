@@ -3,7 +3,7 @@
 package overlay
 
 import (
-	"encoding/gob"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,15 +14,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bowline-sh/bowline/change"
 	"github.com/bowline-sh/bowline/diag"
 )
 
 // script is what init and launch need to know.
 type script struct {
-	Root   string // of the view
-	Argv   []string
-	Dir    string
-	Env    []string
+	Root   change.Path // of the view
+	Argv   words
+	Dir    change.Path
+	Env    words
 	Umask  int
 	User   bool
 	PidMax int // processes the script may have at a time; 0 for the kernel's limit
@@ -52,7 +53,7 @@ func initMain() int {
 			end.Kind = e.Kind
 		}
 	}
-	if err := gob.NewEncoder(report).Encode(end); err != nil {
+	if err := json.NewEncoder(report).Encode(end); err != nil {
 		return 1
 	}
 	return 0 // and with it everything in this pid namespace
@@ -62,17 +63,17 @@ func runInit(s script) (ending, error) {
 	if err := dressProc(s); err != nil {
 		return ending{}, err
 	}
-	if err := pivot(s.Root); err != nil {
+	if err := pivot(string(s.Root)); err != nil {
 		return ending{}, err
 	}
-	pid, report, err := start(launchName, stubPath, 0, s)
+	pid, report, err := start(launchName, stubPath, 0, "", s)
 	if err != nil {
 		return ending{}, err
 	}
 	defer report.Close()
 	// The report closes when launch has become the script.
 	var failed ending
-	if err := gob.NewDecoder(report).Decode(&failed); err == nil {
+	if err := json.NewDecoder(report).Decode(&failed); err == nil {
 		return failed, nil
 	}
 	for {
@@ -91,7 +92,7 @@ func runInit(s script) (ending, error) {
 // dressProc mounts a /proc for this pid namespace and covers what reaches the
 // kernel of the host.
 func dressProc(s script) error {
-	proc := s.Root + "/proc"
+	proc := string(s.Root) + "/proc"
 	if err := unix.Mount("proc", proc, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount a new /proc: %w", err)
 	}
@@ -106,7 +107,7 @@ func dressProc(s script) error {
 		}
 	}
 	for _, name := range []string{"kcore", "kmsg", "kpagecount", "kpageflags", "kpagecgroup", "keys", "timer_list", "sched_debug", "latency_stats"} {
-		if err := bindOver(s.Root+meet+"/empty", proc+"/"+name); err != nil {
+		if err := bindOver(string(s.Root)+meet+"/empty", proc+"/"+name); err != nil {
 			return err
 		}
 	}
@@ -165,7 +166,7 @@ func launchMain() int {
 	if e, ok := errors.AsType[*diag.Error](err); ok {
 		end.Kind, end.Err = e.Kind, e.Err.Error()
 	}
-	_ = gob.NewEncoder(report).Encode(end) // nobody else to tell
+	_ = json.NewEncoder(report).Encode(end) // nobody else to tell
 	return 1
 }
 
@@ -174,17 +175,17 @@ func launch(s script) error {
 	if _, err := unix.Setsid(); err != nil {
 		return fmt.Errorf("start a session: %w", err)
 	}
-	if err := unix.Chdir(s.Dir); err != nil {
+	if err := unix.Chdir(string(s.Dir)); err != nil {
 		return diag.New(diag.NotFound, "", "", "enter %q: %w", s.Dir, err)
 	}
 	exe, err := find(s.Argv[0], s.Env)
 	if err != nil {
 		return err
 	}
-	unix.Umask(s.Umask)
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return fmt.Errorf("forbid core files: %w", err)
+	if err := limit(s); err != nil {
+		return err
 	}
+	unix.Umask(s.Umask)
 	if err := dropBounding(s.User); err != nil {
 		return err
 	}
@@ -198,6 +199,26 @@ func launch(s script) error {
 		return fmt.Errorf("close descriptors: %w", err)
 	}
 	return diag.New(diag.NotFound, "", "", "run %q: %w", exe, syscall.Exec(exe, s.Argv, s.Env))
+}
+
+// limit sets what bounds the script besides the size of its layer.
+func limit(s script) error {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("forbid core files: %w", err)
+	}
+	if s.User {
+		// From Linux 5.14 this counts in our user namespace alone; before, all
+		// processes of the account. For the real root it does not count at all.
+		var r unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NPROC, &r); err != nil {
+			return fmt.Errorf("limit processes: %w", err)
+		}
+		r.Cur, r.Max = min(r.Cur, pidMax), min(r.Max, pidMax)
+		if err := unix.Setrlimit(unix.RLIMIT_NPROC, &r); err != nil {
+			return fmt.Errorf("limit processes: %w", err)
+		}
+	}
+	return nil
 }
 
 func dropBounding(all bool) error {

@@ -112,12 +112,13 @@ func inodes(bytes int64) int64 { return max(bytes/1024, 1<<16) }
 
 func (s *stage) makeScratch() error {
 	opts := fmt.Sprintf("mode=0700,size=%d,nr_inodes=%d", s.MaxBytes, inodes(s.MaxBytes))
-	if err := unix.Mount("bowline", s.Scratch, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, opts); err != nil {
-		return fmt.Errorf("mount a tmpfs at %q: %w", s.Scratch, err)
+	scratch := string(s.Scratch)
+	if err := unix.Mount("bowline", scratch, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, opts); err != nil {
+		return fmt.Errorf("mount a tmpfs at %q: %w", scratch, err)
 	}
-	s.view = &view{scratch: s.Scratch, root: s.Scratch + "/root", meet: s.Scratch + "/meet"}
+	s.view = &view{scratch: scratch, root: scratch + "/root", meet: scratch + "/meet"}
 	for _, dir := range []string{"root", "meet", "meet/real", "layer", "dev"} {
-		if err := os.Mkdir(s.Scratch+"/"+dir, 0o755); err != nil {
+		if err := os.Mkdir(scratch+"/"+dir, 0o755); err != nil {
 			return err
 		}
 	}
@@ -229,7 +230,7 @@ func mountFlags(m mount) uintptr {
 
 // makeLayer makes the directories of l and puts it into the order of laying.
 func (s *stage) makeLayer(l *layer) error {
-	dir := fmt.Sprintf("%s/layer/%d", s.Scratch, len(s.layers))
+	dir := fmt.Sprintf("%s/layer/%d", s.view.scratch, len(s.layers))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
@@ -269,7 +270,7 @@ func (s *stage) cloneAttrs(from, to string, l *layer) error {
 			}
 		}
 	}
-	xattrs, err := readXattrs(from, s.Mode)
+	xattrs, _, err := readXattrs(from, s.Mode)
 	if err != nil {
 		return err
 	}
@@ -495,7 +496,7 @@ func (s *stage) layDev(dev string) error {
 	if err := unix.Mount("devpts", dev+"/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, opts); err != nil {
 		return fmt.Errorf("mount /dev/pts: %w", err)
 	}
-	shm := fmt.Sprintf("mode=1777,size=%d", s.MaxBytes)
+	shm := fmt.Sprintf("mode=1777,size=%d", s.MaxBytes/4)
 	if err := unix.Mount("shm", dev+"/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, shm); err != nil {
 		return fmt.Errorf("mount /dev/shm: %w", err)
 	}

@@ -5,8 +5,6 @@ package overlay
 import (
 	"bytes"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"path/filepath"
@@ -39,25 +37,18 @@ func parseOrigin(b []byte) (origin, bool) {
 	return origin{kind: int32(b[4]), handle: b[fbHeader:]}, true
 }
 
-// keeps reports whether an upper file is the copy of the inode that the base has
-// at the same path.
-func (c *capture) keeps(view, upper string) (bool, error) {
-	v, err := getXattr(upper, overlayPrefix(c.mode)+"origin")
-	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	from, ok := parseOrigin(v)
+// keeps reports whether an upper file with this origin is the copy of the inode
+// that the base has at the same path.
+func keeps(view string, of []byte) bool {
+	from, ok := parseOrigin(of)
 	if !ok {
-		return false, nil
+		return false
 	}
 	h, _, err := unix.NameToHandleAt(unix.AT_FDCWD, view, 0)
 	if err != nil {
-		return false, nil // not on the host, or without handles
+		return false // not on the host, or without handles
 	}
-	return h.Type() == from.kind && bytes.HasPrefix(from.handle, h.Bytes()) && zero(from.handle[h.Size():]), nil
+	return h.Type() == from.kind && bytes.HasPrefix(from.handle, h.Bytes()) && zero(from.handle[h.Size():])
 }
 
 // zero reports whether b is padding.
@@ -97,14 +88,14 @@ func (c *capture) indexed(l *layer, file string, from origin) error {
 	if err != nil || st.Absent() || st.Type == change.Dir || st.Type == change.Char && st.Major == 0 && st.Minor == 0 {
 		return err
 	}
-	inode := fmt.Sprintf("%d:%d", m.dev, m.ino)
+	id := inode{dev: m.dev, ino: m.ino}
 	for p, e := range c.prev {
-		if _, touched := c.cur[p]; !touched && e.inode == inode && e.keeper && !c.hidden(p) {
-			c.cur[p] = &entry{state: st, content: file, inode: inode, keeper: true}
+		if _, touched := c.cur[p]; !touched && e.inode == id && e.keeper && !c.hidden(p) {
+			c.cur[p] = &entry{state: st, content: file, inode: id, keeper: true}
 		}
 	}
 	for _, e := range c.cur {
-		if e.inode == inode && e.keeper {
+		if e.inode == id && e.keeper {
 			return nil
 		}
 	}
@@ -114,7 +105,7 @@ func (c *capture) indexed(l *layer, file string, from origin) error {
 	}
 	return c.eachLink(l, base, func(p string) {
 		if _, touched := c.cur[p]; !touched && !c.hidden(p) {
-			c.cur[p] = &entry{state: st, content: file, inode: inode, keeper: true}
+			c.cur[p] = &entry{state: st, content: file, inode: id, keeper: true}
 		}
 	})
 }
@@ -150,19 +141,22 @@ func statHandle(point string, from origin, st *unix.Stat_t) error {
 	}
 }
 
-// linkSearch bounds the entries looked at for the names of one file.
-const linkSearch = 1 << 20
+// linkSearch bounds the entries of the host that are looked at for the names of
+// files with several links, in all of a dry run: half a second. A name that is not
+// found changes with the others all the same, because the file is written in place;
+// the plan says that it does not name it.
+const linkSearch = 1 << 16
 
 // eachLink calls found for every name that the base has of an inode. It looks
 // near the names that were touched first, since links rarely lie far apart.
 func (c *capture) eachLink(l *layer, want unix.Stat_t, found func(string)) error {
-	left, budget := int(want.Nlink), linkSearch
+	left := int(want.Nlink)
 	done := map[string]bool{}
 	search := func(dir string) error {
 		err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-			budget--
+			c.budget--
 			switch {
-			case left == 0 || budget <= 0:
+			case left == 0 || c.budget <= 0:
 				return fs.SkipAll
 			case err != nil:
 				return nil
@@ -189,7 +183,7 @@ func (c *capture) eachLink(l *layer, want unix.Stat_t, found func(string)) error
 			}
 		}
 	}
-	if left > 0 && budget > 0 {
+	if left > 0 && c.budget > 0 {
 		if err := search(l.point); err != nil {
 			return err
 		}

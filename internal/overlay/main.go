@@ -3,7 +3,7 @@
 package overlay
 
 import (
-	"encoding/gob"
+	"encoding/json"
 	"fmt"
 	"os"
 	"runtime"
@@ -48,8 +48,9 @@ func Main(args []string) (handled bool, code int) {
 }
 
 // start runs this executable under another name in namespaces of its own, with
-// the standard streams, config on descriptor 3, and returns where it reports.
-func start(name, exe string, flags uintptr, config any) (pid int, report *os.File, err error) {
+// the standard streams, config on descriptor 3, and returns where it reports. It
+// does nothing before it has the configuration, which comes when it is in cgroup.
+func start(name, exe string, flags uintptr, cgroup string, config any) (pid int, report *os.File, err error) {
 	cfgR, cfgW, err := os.Pipe()
 	if err != nil {
 		return 0, nil, fmt.Errorf("pipe: %w", err)
@@ -70,8 +71,13 @@ func start(name, exe string, flags uintptr, config any) (pid int, report *os.Fil
 		report.Close()
 		return 0, nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	// The other end reads all of it before anything else, or dies.
-	err = gob.NewEncoder(cfgW).Encode(config)
+	if cgroup != "" {
+		err = setCgroup(cgroup, "cgroup.procs", pid)
+	}
+	if err == nil {
+		// The other end reads all of it before anything else, or dies.
+		err = json.NewEncoder(cfgW).Encode(config)
+	}
 	cfgW.Close()
 	if err != nil {
 		report.Close()
@@ -101,7 +107,7 @@ func started(config any) (report *os.File, err error) {
 	}
 	in := os.NewFile(3, "config")
 	defer in.Close()
-	if err := gob.NewDecoder(in).Decode(config); err != nil {
+	if err := json.NewDecoder(in).Decode(config); err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	return os.NewFile(4, "report"), nil

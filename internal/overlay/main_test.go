@@ -6,20 +6,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/gob"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bowline-sh/bowline/change"
 	"github.com/bowline-sh/bowline/plan"
 )
 
@@ -28,7 +26,7 @@ func TestMain(m *testing.M) {
 		os.Exit(code)
 	}
 	if len(os.Args) > 4 && os.Args[1] == "forge" {
-		os.Exit(forge(plea{Called: os.Args[2], Program: os.Args[3], Argv: os.Args[4:], Cwd: "/"}))
+		os.Exit(forge(plea{Called: change.Path(os.Args[2]), Program: change.Path(os.Args[3]), Argv: os.Args[4:], Cwd: "/"}))
 	}
 	if len(os.Args) == 4 && os.Args[1] == "run" {
 		os.Exit(runAlone(os.Args[2], os.Args[3]))
@@ -64,39 +62,50 @@ func setXattr(name, value, p string) int {
 	return 0
 }
 
-// memory is a Sink.
-type memory struct {
-	mu    sync.Mutex
-	blobs map[string][]byte
+// contentsOf reads what a dry run left in its layer, by digest.
+func contentsOf(t testing.TB, layer *os.File) map[string][]byte {
+	t.Helper()
+	names, err := os.ReadDir(layer.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs := map[string][]byte{}
+	for _, n := range names {
+		b, err := os.ReadFile(layer.Name() + "/" + n.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != n.Name() {
+			t.Errorf("content %x is kept as %s", sum, n.Name())
+		}
+		blobs[n.Name()] = b
+	}
+	return blobs
 }
 
-func (m *memory) Put(_ context.Context, r io.Reader) (string, int64, error) {
-	b, err := io.ReadAll(r)
+// openDir opens a new directory.
+func openDir(t testing.TB, dir string) *os.File {
+	t.Helper()
+	f, err := os.Open(dir)
 	if err != nil {
-		return "", 0, err
+		t.Fatal(err)
 	}
-	sum := sha256.Sum256(b)
-	digest := hex.EncodeToString(sum[:])
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.blobs == nil {
-		m.blobs = map[string][]byte{}
-	}
-	m.blobs[digest] = b
-	return digest, int64(len(b)), nil
+	t.Cleanup(func() { f.Close() })
+	return f
 }
 
 // dry is one dry run of a shell script, with what it printed.
 type dry struct {
 	Result
 	out, errs bytes.Buffer
-	blobs     *memory
+	layer     *os.File
+	blobs     map[string][]byte // by digest
 }
 
 // request returns a request for a shell script as this account.
 func request(t testing.TB, script string) (Request, *dry) {
 	t.Helper()
-	d := &dry{blobs: &memory{}}
+	d := &dry{layer: openDir(t, t.TempDir())}
 	mode := plan.Root
 	if os.Geteuid() != 0 {
 		mode = plan.User
@@ -104,7 +113,7 @@ func request(t testing.TB, script string) (Request, *dry) {
 	return Request{
 		Argv: []string{"/bin/sh", "-c", script}, Dir: "/",
 		Env:    []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "GORACE=atexit_sleep_ms=0"},
-		Stdout: &d.out, Stderr: &d.errs, Mode: mode, Scratch: t.TempDir(), Blobs: d.blobs, Timeout: 2 * time.Minute,
+		Stdout: &d.out, Stderr: &d.errs, Mode: mode, Scratch: t.TempDir(), Layer: d.layer, Timeout: 2 * time.Minute,
 	}, d
 }
 
@@ -116,6 +125,9 @@ func try(t testing.TB, script string, change ...func(*Request)) (*dry, error) {
 	}
 	var err error
 	d.Result, err = Run(t.Context(), req)
+	if err == nil {
+		d.blobs = contentsOf(t, d.layer)
+	}
 	return d, err
 }
 
@@ -132,7 +144,7 @@ func must(t testing.TB, script string, change ...func(*Request)) *dry {
 		t.Errorf("plan of %q: %v", script, err)
 	}
 	for _, sum := range p.Blobs() {
-		if _, ok := d.blobs.blobs[sum]; !ok {
+		if _, ok := d.blobs[sum]; !ok {
 			t.Errorf("content %s of the plan is not in the sink", sum)
 		}
 	}
@@ -181,17 +193,32 @@ func (d *dry) summary() string {
 
 // runAlone makes the test binary a program that makes one dry run in the mode of
 // its account and prints what is in the plan.
-func runAlone(scratch, script string) int {
+func runAlone(work, script string) int {
 	mode := plan.Root
 	if os.Geteuid() != 0 {
 		mode = plan.User
 	}
-	d := dry{blobs: &memory{}}
-	var err error
+	var d dry
+	err := errors.Join(os.Mkdir(work+"/scratch", 0o700), os.Mkdir(work+"/layer", 0o700))
+	if err == nil {
+		d.layer, err = os.Open(work + "/layer")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	d.Result, err = Run(context.Background(), Request{
 		Argv: []string{"/bin/sh", "-c", script}, Dir: "/", Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + os.Getenv("HOME")},
-		Stdout: os.Stdout, Stderr: os.Stderr, Mode: mode, Scratch: scratch, Blobs: d.blobs,
+		Stdout: os.Stdout, Stderr: os.Stderr, Mode: mode, Scratch: work + "/scratch", Layer: d.layer, Volatile: volatileOf(os.Getenv("VOLATILE")),
 	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	doc, err := json.Marshal(d.Result)
+	if err == nil {
+		err = os.WriteFile(work+"/result.json", doc, 0o600)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -208,15 +235,22 @@ func runAlone(scratch, script string) int {
 	return d.Exit
 }
 
+func volatileOf(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Fields(list)
+}
+
 // forge tells the stage what no stub would.
 func forge(p plea) int {
-	conn, err := net.Dial("unix", sockPath)
+	conn, err := dial(sockPath)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	var r ruling
-	err = errors.Join(gob.NewEncoder(conn).Encode(p), gob.NewDecoder(conn).Decode(&r))
+	err = errors.Join(json.NewEncoder(conn).Encode(p), json.NewDecoder(conn).Decode(&r))
 	fmt.Printf("%s%s%v\n", r.Answer.Stdout, r.Answer.Stderr, err)
 	return r.Answer.Exit
 }

@@ -69,7 +69,7 @@ func TestStubText(t *testing.T) {
 	for text, want := range map[string]string{
 		stubText("/usr/bin/x"): "/usr/bin/x", stubText("/a") + "more": "", "#!/bin/sh\n": "", stubMark: "", "": "",
 	} {
-		if got, ok := stubOf(text); ok != (want != "") || ok && got != want {
+		if got, ok := stubOf([]byte(text)); ok != (want != "") || ok && got != want {
 			t.Errorf("%q: %q, %v", text, got, ok)
 		}
 	}

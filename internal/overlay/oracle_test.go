@@ -3,18 +3,24 @@
 package overlay
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/bowline-sh/bowline/change"
+	"github.com/bowline-sh/bowline/internal/testkit"
 	"github.com/bowline-sh/bowline/plan"
 )
 
@@ -119,6 +125,111 @@ func TestOracle(t *testing.T) {
 	}
 }
 
+// rootOnly are scripts that no ordinary account can run.
+var rootOnly = map[string]string{
+	"chown": "changes owners", "device": "makes devices", "capability": "gives capabilities", "setgid dir": "gives files to another group",
+}
+
+// unseen are scripts whose effect an ordinary account cannot preview: the kernel
+// keeps no hard links together and knows no other owners in its user namespace. The
+// plan must say so.
+var unseen = map[string]string{
+	"acl": "ACLs", "hard link chmod": "hard links", "hard link dir": "hard links", "hard link gone": "hard links", "hard link join": "hard links",
+	"hard link move": "hard links", "hard link remove": "hard links", "hard link two": "hard links", "hard link write": "hard links", "xattr": "hard links",
+	"staged back to the start": "hard links", "staged hard links": "hard links",
+}
+
+// TestUserOracle is TestOracle for an ordinary account, in its own directory.
+func TestUserOracle(t *testing.T) {
+	root(t)
+	for _, name := range slices.Sorted(keys(corpus)) {
+		if why, ok := rootOnly[name]; ok {
+			t.Logf("not as an ordinary account: %s, which %s", name, why)
+			continue
+		}
+		t.Run(name, func(t *testing.T) { userOracle(t, corpus[name], unseen[name]) })
+	}
+	for _, name := range slices.Sorted(keys(staged)) {
+		t.Run("staged "+name, func(t *testing.T) { userOracle(t, staged[name], unseen["staged "+name]) })
+	}
+}
+
+func userOracle(t *testing.T, script, says string) {
+	t.Helper()
+	tool := testkit.Dir(t) + "/tool" // the test binary lies where only root may look
+	if err := copyFile("/proc/self/exe", tool, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	seed, script := "SET="+tool+"; "+seed, "SET="+tool+"; "+script
+	dir := userground(t)
+	userShell(t, dir, seed)
+	before := snapshot(t, dir)
+	work, out, code := userRun(t, "umask 022; cd "+dir+"\n"+script, "VOLATILE=/nonexistent")
+	if diff := cmp.Diff(before, snapshot(t, dir)); diff != "" {
+		t.Fatalf("the dry run changed the host:\n%s", diff)
+	}
+	doc, err := os.ReadFile(work + "/result.json")
+	if err != nil {
+		t.Fatalf("exit %d: %s", code, out)
+	}
+	d := &dry{layer: openDir(t, work+"/layer")}
+	if err := json.Unmarshal(doc, &d.Result); err != nil {
+		t.Fatal(err)
+	}
+	d.blobs = contentsOf(t, d.layer)
+	if says != "" {
+		notes := slices.Concat(d.Warnings, d.Labels)
+		if !slices.ContainsFunc(notes, func(s string) bool { return strings.Contains(s, says) }) {
+			t.Errorf("no word of %s in %q", says, notes)
+		}
+		return
+	}
+	direct := userground(t)
+	userShell(t, direct, seed)
+	userShell(t, direct, "umask 022\n"+strings.ReplaceAll(strings.ReplaceAll(script, dir, direct), "systemctl", "true"))
+	apply(t, d, dir)
+	if diff := cmp.Diff(snapshot(t, direct), snapshot(t, dir)); diff != "" {
+		t.Errorf("-script +plan:\n%s\noperations:\n%s\n%s", diff, d.summary(), out)
+	}
+}
+
+// userground is a playground that belongs to an ordinary account.
+func userground(t *testing.T) string {
+	t.Helper()
+	dir := playground(t)
+	uid, gid := account(t)
+	if err := os.Chown(dir, uid, gid); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func account(t *testing.T) (uid, gid int) {
+	t.Helper()
+	u, err := user.Lookup(testkit.User(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, err = strconv.Atoi(u.Uid)
+	gid, err2 := strconv.Atoi(u.Gid)
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	return uid, gid
+}
+
+// userShell is shell as an ordinary account.
+func userShell(t *testing.T, dir, script string) {
+	t.Helper()
+	uid, gid := account(t)
+	cmd := exec.Command("/bin/sh", "-c", script)
+	cmd.Dir, cmd.Env = dir, []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/nonexistent"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v\n%s", script, err, out)
+	}
+}
+
 func keys(m map[string]string) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		for k := range m {
@@ -200,9 +311,11 @@ func snapshot(t *testing.T, dir string) map[string]string {
 		}
 		rel := strings.TrimPrefix(p, dir)
 		if st.Type == change.File {
-			if st.SHA256, _, err = digest(p); err != nil {
+			h, err := digest(p, make([]byte, chunk))
+			if err != nil {
 				return err
 			}
+			st.SHA256 = h.sum
 		}
 		if st.Type != change.Dir {
 			if _, ok := first[m.ino]; !ok {
@@ -251,9 +364,11 @@ func applyOne(d *dry, c change.Change) error {
 		return err
 	}
 	if now.Type == change.File {
-		if now.SHA256, _, err = digest(p); err != nil {
+		h, err := digest(p, make([]byte, chunk))
+		if err != nil {
 			return err
 		}
+		now.SHA256 = h.sum
 	}
 	if !now.Same(c.Before) && !now.Same(c.After) {
 		return fmt.Errorf("conflict: now %+v", now)
@@ -329,7 +444,7 @@ func applyContent(d *dry, p string, c change.Change) error {
 	case change.Block:
 		return unix.Mknod(p, unix.S_IFBLK, int(unix.Mkdev(c.After.Major, c.After.Minor)))
 	}
-	b, ok := d.blobs.blobs[c.After.SHA256]
+	b, ok := d.blobs[c.After.SHA256]
 	if !ok {
 		return fmt.Errorf("no content")
 	}
@@ -337,7 +452,7 @@ func applyContent(d *dry, p string, c change.Change) error {
 }
 
 func applyXattrs(p string, want map[string][]byte) error {
-	have, err := readXattrs(p, plan.Root)
+	have, _, err := readXattrs(p, plan.Root)
 	if err != nil {
 		return err
 	}

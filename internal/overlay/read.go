@@ -26,14 +26,14 @@ const (
 func readHost(ctx context.Context, call readCall) readAnswer {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, call.Path)
+	cmd := exec.CommandContext(ctx, string(call.Path))
 	cmd.Args = call.Argv
 	cmd.Env = []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + call.Home, "LANG=C.UTF-8",
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + string(call.Home), "LANG=C.UTF-8",
 		"SYSTEMD_PAGER=", "SYSTEMD_COLORS=0", "SYSTEMD_LOG_LEVEL=err",
 	}
-	cmd.Dir = call.Dir
-	if fi, err := os.Stat(call.Dir); err != nil || !fi.IsDir() {
+	cmd.Dir = string(call.Dir)
+	if fi, err := os.Stat(cmd.Dir); err != nil || !fi.IsDir() {
 		cmd.Dir = "/" // the script made its directory in the view
 	}
 	stdout, stderr := &bounded{}, &bounded{}

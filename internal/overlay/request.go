@@ -11,12 +11,14 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bowline-sh/bowline/change"
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/overlay/deferral"
 	"github.com/bowline-sh/bowline/plan"
@@ -36,14 +38,13 @@ type Request struct {
 	Table    []deferral.Rule // optional; nil is [deferral.Default]
 	Volatile []string        // optional; nil is [DefaultVolatile]
 	Scratch  string          // empty directory, private to the caller; nothing is left in it
-	Blobs    Sink
-	MaxBytes int64 // optional; bounds the layer and the captured bytes, default 1 GiB
-}
-
-// Sink keeps contents. Put returns the SHA-256 in lower-case hex and the size of
-// what it read to the end; the same content may come twice.
-type Sink interface {
-	Put(ctx context.Context, r io.Reader) (sha256 string, size int64, err error)
+	// Layer is an empty directory that takes the contents of the plan, each in a
+	// file named by its SHA-256. They are not synced. With an error of Run it may
+	// hold anything.
+	Layer *os.File
+	// MaxBytes bounds what the script writes, and Layer. Optional; the default is 1
+	// GiB, or half of the memory that is available.
+	MaxBytes int64
 }
 
 // Result is what the script did and would have done.
@@ -61,7 +62,7 @@ type Result struct {
 type Stats struct {
 	Mounts            int   // laid
 	Upper             int   // entries of the layers that were looked at, in all stretches
-	Captured          int64 // bytes handed to the Sink
+	Captured          int64 // bytes in Layer
 	Deferred          int
 	Lay, Run, Capture time.Duration
 }
@@ -69,6 +70,25 @@ type Stats struct {
 // defaultMaxBytes is more than installing a desktop writes, and fits the memory
 // of a small server: the layer lives in a tmpfs.
 const defaultMaxBytes = 1 << 30
+
+// minMaxBytes is what the layer may take where memory is short.
+const minMaxBytes = 64 << 20
+
+// availableMemory returns MemAvailable of proc_meminfo(5), in bytes, or enough if
+// it cannot be read.
+func availableMemory() int64 {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 2 * defaultMaxBytes
+	}
+	for line := range strings.Lines(string(b)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
+			return kib << 10
+		}
+	}
+	return 2 * defaultMaxBytes
+}
 
 // Run makes a dry run and returns when nothing of it is left. A nil error means
 // that the script ran to its end, or to its Timeout, and that Result is the whole
@@ -106,8 +126,8 @@ func check(req *Request) error {
 		return usage("no command")
 	case req.Scratch == "" || req.Scratch[0] != '/':
 		return usage("scratch directory %q is not absolute", req.Scratch)
-	case req.Blobs == nil:
-		return usage("no sink for contents")
+	case req.Layer == nil:
+		return usage("no directory for contents")
 	case req.Mode == plan.Root && os.Geteuid() != 0:
 		return diag.New(diag.Refused, "dry run", "log in as root, or use --as-root", "mode root needs uid 0")
 	case req.Mode != plan.Root && req.Mode != plan.User:
@@ -123,12 +143,29 @@ func check(req *Request) error {
 		req.Volatile = DefaultVolatile()
 	}
 	if req.MaxBytes <= 0 {
-		req.MaxBytes = defaultMaxBytes
+		req.MaxBytes = min(defaultMaxBytes, max(availableMemory()/2, minMaxBytes))
 	}
 	return nil
 }
 
 func run(ctx context.Context, req Request) (Result, error) {
+	cgroup, err := limitProcesses(req.Mode)
+	if err != nil {
+		return Result{}, err
+	}
+	res, err := runIn(ctx, req, cgroup)
+	return res, errors.Join(err, removeCgroup(cgroup))
+}
+
+// limitProcesses returns the cgroup that a dry run needs, "" if none.
+func limitProcesses(mode plan.Mode) (cgroup string, err error) {
+	if mode != plan.Root || ownPidMax() {
+		return "", nil
+	}
+	return newCgroup(cgroupParents, pidMax)
+}
+
+func runIn(ctx context.Context, req Request, cgroup string) (Result, error) {
 	cmd, err := stageCommand(req)
 	if err != nil {
 		return Result{}, err
@@ -138,7 +175,7 @@ func run(ctx context.Context, req Request) (Result, error) {
 		return Result{}, fmt.Errorf("socket pair: %w", err)
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "stage"), os.NewFile(uintptr(pair[1]), "stage")
-	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.ExtraFiles = []*os.File{theirs, req.Layer} // callerFD, layerFD
 	pumps, err := attach(cmd, req)
 	if err != nil {
 		return Result{}, errors.Join(err, ours.Close(), theirs.Close())
@@ -152,7 +189,7 @@ func run(ctx context.Context, req Request) (Result, error) {
 		return Result{}, startError(req, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
-	res, err := (&caller{req: req, peer: newPeer(ours)}).serve(ctx)
+	res, err := (&caller{req: req, cgroup: cgroup, peer: newPeer(ours)}).serve(ctx)
 	if err != nil {
 		_ = cmd.Process.Kill() // it may have ended
 	}
@@ -264,22 +301,17 @@ func (p *pumps) finish() {
 
 // caller serves the stage from the namespaces of the host.
 type caller struct {
-	req  Request
-	peer *peer
-	res  Result
-	blob *upload
+	req    Request
+	cgroup string
+	peer   *peer
+	res    Result
 }
 
 func (c *caller) serve(ctx context.Context) (Result, error) {
-	defer func() {
-		if c.blob != nil {
-			c.blob.abort()
-		}
-	}()
 	r := c.req
 	err := c.peer.enc.Encode(order{
-		Argv: r.Argv, Dir: r.Dir, Env: r.Env, Mode: r.Mode, HostNet: r.HostNet, Timeout: r.Timeout, Table: r.Table,
-		Volatile: r.Volatile, Scratch: r.Scratch, MaxBytes: r.MaxBytes, UID: os.Geteuid(), GID: os.Getegid(),
+		Argv: r.Argv, Dir: change.Path(r.Dir), Env: r.Env, Mode: r.Mode, HostNet: r.HostNet, Timeout: r.Timeout, Table: r.Table,
+		Volatile: r.Volatile, Scratch: change.Path(r.Scratch), MaxBytes: r.MaxBytes, Cgroup: change.Path(c.cgroup), UID: os.Geteuid(), GID: os.Getegid(),
 	})
 	if err != nil {
 		return Result{}, fmt.Errorf("tell the stage: %w", err)
@@ -301,27 +333,13 @@ func (c *caller) serve(ctx context.Context) (Result, error) {
 func (c *caller) handle(ctx context.Context, m message) error {
 	var r reply
 	switch {
-	case m.Op != nil:
-		c.res.Ops = append(c.res.Ops, *m.Op)
+	case m.Ops != nil:
+		c.res.Ops = append(c.res.Ops, m.Ops...)
 		return nil
-	case m.Chunk != nil:
-		if c.blob == nil {
-			c.blob = startUpload(ctx, c.req.Blobs)
-		}
-		c.blob.write(m.Chunk)
-		return nil
-	case m.End != "":
-		if c.blob == nil {
-			c.blob = startUpload(ctx, c.req.Blobs)
-		}
-		if err := c.blob.end(m.End); err != nil {
-			r.Err = err.Error()
-		}
-		c.blob = nil
 	case m.Read != nil:
 		r.Read = readHost(ctx, *m.Read)
 	case m.Owner != "":
-		if fi, err := os.Lstat(m.Owner); err == nil {
+		if fi, err := os.Lstat(string(m.Owner)); err == nil {
 			st := fi.Sys().(*syscall.Stat_t)
 			r.UID, r.GID = st.Uid, st.Gid
 		} else {
@@ -340,41 +358,4 @@ func (c *caller) finish(o outcome) (Result, error) {
 	slices.Sort(c.res.Labels)
 	c.res.Labels = slices.Compact(c.res.Labels)
 	return c.res, nil
-}
-
-// upload is one content on its way into the Sink.
-type upload struct {
-	w    *io.PipeWriter
-	done chan error
-	got  string
-}
-
-func startUpload(ctx context.Context, sink Sink) *upload {
-	r, w := io.Pipe()
-	u := &upload{w: w, done: make(chan error, 1)}
-	go func() {
-		var err error
-		u.got, _, err = sink.Put(ctx, r)
-		r.CloseWithError(errors.New("the sink stopped reading"))
-		u.done <- err
-	}()
-	return u
-}
-
-func (u *upload) write(b []byte) { _, _ = u.w.Write(b) } // a failed Sink says so at the end
-
-func (u *upload) end(digest string) error {
-	u.w.Close()
-	if err := <-u.done; err != nil {
-		return fmt.Errorf("keep content: %w", err)
-	}
-	if u.got != digest {
-		return fmt.Errorf("content changed while it was captured: %s, then %s", digest, u.got)
-	}
-	return nil
-}
-
-func (u *upload) abort() {
-	u.w.CloseWithError(errors.New("the dry run ended"))
-	<-u.done
 }

@@ -3,10 +3,8 @@
 package overlay
 
 import (
-	"encoding/gob"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -23,17 +21,19 @@ import (
 // stage is the process that lays the view and captures.
 type stage struct {
 	order
-	peer    *peer
-	view    *view
-	layers  []*layer
-	stubbed map[string]bool // programs that stubs stand for
+	peer     *peer
+	contents *contents
+	view     *view
+	layers   []*layer
+	stubbed  map[string]bool // programs that stubs stand for
 	notes
 
 	mu       sync.Mutex // guards what follows; held while a command is recorded
 	capture  *capture
 	deferred int
-	ended    bool  // the last stretch was captured
-	failed   error // of a capture between two commands: the plan would be wrong
+	full     atomic.Bool // the layer was full at some time
+	ended    bool        // the last stretch was captured
+	failed   error       // of a capture between two commands: the plan would be wrong
 }
 
 // notes collects what is said along with the plan.
@@ -46,15 +46,26 @@ func (n *notes) warn(format string, args ...any) {
 }
 func (n *notes) label(text string) { n.labels = append(n.labels, text) }
 
+// Descriptors that the stage starts with.
+const (
+	callerFD = 3 // socket to Run
+	layerFD  = 4 // directory of contents
+)
+
 func stageMain() int {
-	syscall.CloseOnExec(3)
+	syscall.CloseOnExec(callerFD)
+	syscall.CloseOnExec(layerFD)
+	// When memory runs out, what is only tried goes first: the script inherits this.
+	// Where /proc is read-only the host loses no more than by any other script.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return 1
 	}
-	s := &stage{peer: newPeer(os.NewFile(3, "caller"))}
+	s := &stage{peer: newPeer(os.NewFile(callerFD, "caller"))}
 	if err := s.peer.dec.Decode(&s.order); err != nil {
 		return 1
 	}
+	s.contents = newContents(layerFD, s.MaxBytes)
 	var out outcome
 	if err := s.run(&out); err != nil {
 		out.fail(err)
@@ -76,14 +87,17 @@ func (s *stage) run(out *outcome) error {
 		return err
 	}
 	out.Stats.Mounts, out.Stats.Lay = len(s.layers), time.Since(began)
-	server, err := s.listen()
-	if err != nil {
+	if err := s.listen(); err != nil {
 		return err
 	}
-	defer server.Close()
 	ran := time.Now()
 	s.capture = newCapture(s, ran)
+	stop := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watch(stop) })
 	end, timedOut, err := s.script(umask)
+	close(stop)
+	watching.Wait()
 	out.Stats.Run = time.Since(ran)
 	if err != nil {
 		return err
@@ -95,11 +109,14 @@ func (s *stage) run(out *outcome) error {
 	defer s.mu.Unlock()
 	captured := time.Now()
 	s.ended = true
+	if s.failed == nil && (s.full.Load() || isFull(s.view.scratch)) {
+		s.failed = refuse("the script filled its layer of %d bytes and %d files: what it did without space is not what it would do on the host", s.MaxBytes, inodes(s.MaxBytes))
+	}
 	if s.failed == nil {
 		s.failed = s.stretchLocked()
 	}
 	out.Stats.Capture = time.Since(captured)
-	out.Stats.Upper, out.Stats.Captured, out.Stats.Deferred = s.capture.seen, s.capture.sentBytes, s.deferred
+	out.Stats.Upper, out.Stats.Captured, out.Stats.Deferred = s.capture.seen, s.contents.bytes, s.deferred
 	out.Exit, out.Signal, out.TimedOut = verdict(end.Status)
 	out.TimedOut = timedOut
 	return s.failed
@@ -116,10 +133,10 @@ func verdict(st syscall.WaitStatus) (code int, signal string, _ bool) {
 // kernel reaps the first process of a pid namespace last.
 func (s *stage) script(umask int) (end ending, timedOut bool, err error) {
 	cfg := script{
-		Root: s.view.root, Argv: s.Argv, Dir: s.Dir, Env: s.Env, Umask: umask, User: s.Mode == plan.User,
+		Root: change.Path(s.view.root), Argv: s.Argv, Dir: s.Dir, Env: s.Env, Umask: umask, User: s.Mode == plan.User,
 		PidMax: s.pidLimit(),
 	}
-	pid, report, err := start(initName, "/proc/self/exe", unix.CLONE_NEWNS|unix.CLONE_NEWPID, cfg)
+	pid, report, err := start(initName, "/proc/self/exe", unix.CLONE_NEWNS|unix.CLONE_NEWPID, string(s.Cgroup), cfg)
 	if err != nil {
 		return end, false, err
 	}
@@ -132,7 +149,7 @@ func (s *stage) script(umask int) (end ending, timedOut bool, err error) {
 		})
 		defer timer.Stop()
 	}
-	err = gob.NewDecoder(report).Decode(&end)
+	err = json.NewDecoder(report).Decode(&end)
 	for {
 		_, werr := syscall.Wait4(pid, nil, 0, nil)
 		if werr != syscall.EINTR {
@@ -151,19 +168,46 @@ func (s *stage) script(umask int) (end ending, timedOut bool, err error) {
 // pidMax bounds a fork bomb, and is above what parallel builds use.
 const pidMax = 8192
 
-// pidLimit returns a limit where the kernel keeps it per pid namespace, which it
-// does from 6.14 (kernel/pid_namespace.c); before, it would be the host's.
-func (s *stage) pidLimit() int {
+// ownPidMax reports whether a pid namespace has a pid_max of its own, which it has
+// from Linux 6.14 (kernel/pid_namespace.c); before, it is the host's.
+func ownPidMax() bool {
 	var u unix.Utsname
 	var major, minor int
 	if err := unix.Uname(&u); err == nil {
 		_, _ = fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
 	}
-	if s.Mode == plan.Root && (major > 6 || major == 6 && minor >= 14) {
+	return major > 6 || major == 6 && minor >= 14
+}
+
+// pidLimit returns the limit for the pid namespace of the script, 0 for none.
+func (s *stage) pidLimit() int {
+	switch {
+	case ownPidMax():
 		return pidMax
+	case s.Mode == plan.Root && s.Cgroup == "":
+		s.label("the number of processes is not limited")
 	}
-	s.label("the number of processes is not limited")
 	return 0
+}
+
+// watch looks whether the script fills its layer, until stop is closed. A script
+// that finds no space does not do what it would do on the host.
+func (s *stage) watch(stop <-chan struct{}) {
+	for tick := time.NewTicker(50 * time.Millisecond); ; {
+		s.full.Store(s.full.Load() || isFull(s.view.scratch))
+		select {
+		case <-stop:
+			tick.Stop()
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// isFull reports whether the file system has no room for a page or a file.
+func isFull(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && (fs.Bavail < 4 || fs.Ffree == 0)
 }
 
 // stretchLocked captures what changed since the last stretch and tells the caller.
@@ -172,10 +216,15 @@ func (s *stage) stretchLocked() error {
 	if err != nil {
 		return err
 	}
+	if len(changes) == 0 {
+		return nil
+	}
+	ops := make([]plan.Operation, len(changes))
 	for i := range changes {
-		if err := s.peer.tell(message{Op: &plan.Operation{Change: &changes[i]}}); err != nil {
-			return fmt.Errorf("tell the caller: %w", err)
-		}
+		ops[i].Change = &changes[i]
+	}
+	if err := s.peer.tell(message{Ops: ops}); err != nil {
+		return fmt.Errorf("tell the caller: %w", err)
 	}
 	return nil
 }
@@ -183,7 +232,7 @@ func (s *stage) stretchLocked() error {
 // owner asks the caller for the owner of a path that this user namespace cannot
 // name.
 func (s *stage) owner(path string, st *change.State) error {
-	r, err := s.peer.ask(message{Owner: path})
+	r, err := s.peer.ask(message{Owner: change.Path(path)})
 	if err != nil {
 		return err
 	}
@@ -191,14 +240,12 @@ func (s *stage) owner(path string, st *change.State) error {
 	return nil
 }
 
-func (s *stage) listen() (net.Listener, error) {
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.view.meet + "/defer", Net: "unix"})
+// listen serves stubs from now on, until this process ends.
+func (s *stage) listen() error {
+	fd, err := listen(s.view.meet + "/defer")
 	if err != nil {
-		return nil, fmt.Errorf("listen for deferred commands: %w", err)
+		return fmt.Errorf("listen for deferred commands: %w", err)
 	}
-	if err := os.Chmod(s.view.meet+"/defer", 0o666); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	go s.accept(l)
-	return l, nil
+	go s.accept(fd)
+	return nil
 }

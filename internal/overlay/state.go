@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -23,16 +22,29 @@ type meta struct {
 	dev, ino uint64
 	size     int64
 	ctime    unix.Timespec
+	origin   []byte // what overlayfs says the file is a copy of; nil if nothing
+}
+
+// inode is the identity of a file. In the view a path that the script renamed
+// without writing it still has the inode of the base.
+type inode struct {
+	dev, ino uint64
+	base     bool
 }
 
 // stat reads a path without its content. An absent path is no error.
 func stat(p string, mode plan.Mode) (change.State, meta, error) {
 	var st unix.Stat_t
-	if err := unix.Lstat(p, &st); errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+	if err := unix.Lstat(p, &st); err == unix.ENOENT || err == unix.ENOTDIR {
 		return change.State{}, meta{}, nil
 	} else if err != nil {
 		return change.State{}, meta{}, fmt.Errorf("stat %q: %w", p, err)
 	}
+	return stateOf(p, &st, mode)
+}
+
+// stateOf is stat for a path whose status is known.
+func stateOf(p string, st *unix.Stat_t, mode plan.Mode) (change.State, meta, error) {
 	m := meta{dev: uint64(st.Dev), ino: st.Ino, size: st.Size, ctime: st.Ctim}
 	s := change.State{Type: typeOf(st.Mode), Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, MTime: st.Mtim.Nano()}
 	switch s.Type {
@@ -53,7 +65,7 @@ func stat(p string, mode plan.Mode) (change.State, meta, error) {
 		s.NLink = uint32(st.Nlink)
 	}
 	var err error
-	s.Xattrs, err = readXattrs(p, mode)
+	s.Xattrs, m.origin, err = readXattrs(p, mode)
 	return s, m, err
 }
 
@@ -87,11 +99,11 @@ func overlayPrefix(mode plan.Mode) string {
 
 // readXattrs returns the extended attributes that belong to the state of a path:
 // not those of overlayfs, nor labels and measurements that the host's security
-// module gives by its own rules.
-func readXattrs(p string, mode plan.Mode) (map[string][]byte, error) {
+// module gives by its own rules. Of the former it returns the origin.
+func readXattrs(p string, mode plan.Mode) (_ map[string][]byte, origin []byte, _ error) {
 	names, err := listXattrs(p)
 	if err != nil || len(names) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
 	prefix := overlayPrefix(mode)
 	out := map[string][]byte{}
@@ -99,6 +111,11 @@ func readXattrs(p string, mode plan.Mode) (map[string][]byte, error) {
 		as := name
 		if rest, ok := strings.CutPrefix(name, prefix); ok {
 			// What a script calls prefix+x is stored as prefix+"overlay."+x.
+			if rest == "origin" {
+				if origin, err = getXattr(p, name); err != nil {
+					return nil, nil, fmt.Errorf("attribute %q of %q: %w", name, p, err)
+				}
+			}
 			if rest, ok = strings.CutPrefix(rest, "overlay."); !ok {
 				continue
 			}
@@ -115,18 +132,18 @@ func readXattrs(p string, mode plan.Mode) (map[string][]byte, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("attribute %q of %q: %w", name, p, err)
+			return nil, nil, fmt.Errorf("attribute %q of %q: %w", name, p, err)
 		}
 		out[as] = value
 	}
 	if len(out) == 0 {
-		return nil, nil
+		return nil, origin, nil
 	}
-	return out, nil
+	return out, origin, nil
 }
 
 func listXattrs(p string) ([]string, error) {
-	buf := make([]byte, 1024)
+	buf := make([]byte, 256) // on the stack
 	for {
 		n, err := unix.Llistxattr(p, buf)
 		switch {
@@ -159,35 +176,67 @@ func getXattr(p, name string) ([]byte, error) {
 	}
 }
 
-// digest hashes a file and reports whether it holds a stub somewhere inside.
-func digest(p string) (sum string, marked bool, err error) {
-	f, err := openPlain(p)
+// hashed is what the content of a file says.
+type hashed struct {
+	sum    string
+	stub   string // the program that the file is the stub of, or ""
+	marked bool   // it holds the text of a stub somewhere
+}
+
+// digest reads a file through buf.
+func digest(p string, buf []byte) (hashed, error) {
+	fd, err := openPlain(p)
 	if err != nil {
-		return "", false, err
+		return hashed{}, err
 	}
-	defer f.Close()
+	defer unix.Close(fd)
 	h := sha256.New()
+	out := hashed{}
 	mark := []byte(stubMark)
-	buf := make([]byte, 1<<20)
-	keep := 0 // bytes from the last round, so that a mark across two is seen
+	keep, total := 0, 0 // keep: bytes from the last round, so that a mark across two is seen
 	for {
-		n, err := f.Read(buf[keep:])
-		h.Write(buf[keep : keep+n])
-		marked = marked || bytes.Contains(buf[:keep+n], mark)
-		if end := keep + n; end >= len(mark) {
-			keep = copy(buf, buf[end-len(mark)+1:end])
-		} else {
-			keep = end
-		}
-		if err == io.EOF {
-			return hex.EncodeToString(h.Sum(nil)), marked, nil
-		}
+		n, err := readFull(fd, buf[keep:])
 		if err != nil {
-			return "", false, fmt.Errorf("read %q: %w", p, err)
+			return hashed{}, fmt.Errorf("read %q: %w", p, err)
 		}
+		full := keep+n == len(buf)
+		h.Write(buf[keep : keep+n])
+		out.marked = out.marked || bytes.Contains(buf[:keep+n], mark)
+		if total += n; !full {
+			if total <= keep+n {
+				out.stub, _ = stubOf(buf[:total])
+			}
+			out.sum = hex.EncodeToString(h.Sum(nil))
+			return out, nil
+		}
+		keep = copy(buf, buf[len(buf)-len(mark)+1:])
 	}
 }
 
-func openPlain(p string) (*os.File, error) {
-	return os.OpenFile(p, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+// openPlain opens a file for reading. It is a bare descriptor: an os.File costs
+// two more calls of the kernel for each.
+func openPlain(p string) (int, error) {
+	fd, err := unix.Open(p, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %q: %w", p, err)
+	}
+	return fd, nil
+}
+
+// readFull fills b, or less of it at the end of the file.
+func readFull(fd int, b []byte) (int, error) {
+	n := 0
+	for n < len(b) {
+		m, err := unix.Read(fd, b[n:])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return n, err
+		case m == 0:
+			return n, nil
+		default:
+			n += m
+		}
+	}
+	return n, nil
 }

@@ -3,11 +3,11 @@
 package overlay
 
 import (
-	"encoding/gob"
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path"
 	"path/filepath"
@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bowline-sh/bowline/change"
 	"github.com/bowline-sh/bowline/internal/overlay/deferral"
 )
 
@@ -29,9 +30,12 @@ const stubMark = "#!" + stubPath + " "
 func stubText(program string) string { return stubMark + program + "\n" }
 
 // stubOf returns the program that content is the stub of.
-func stubOf(content string) (program string, ok bool) {
-	rest, ok := strings.CutPrefix(content, stubMark)
-	program, last := strings.CutSuffix(rest, "\n")
+func stubOf(content []byte) (program string, ok bool) {
+	if !bytes.HasPrefix(content, []byte(stubMark)) || len(content) > len(stubMark)+4096 {
+		return "", false
+	}
+	program, last := strings.CutSuffix(string(content[len(stubMark):]), "\n")
+	ok = true
 	return program, ok && last && strings.HasPrefix(program, "/") && !strings.Contains(program, "\n")
 }
 
@@ -120,11 +124,11 @@ func (s *stage) placeStub(program, to string) error {
 
 // plea is what a stub tells the stage.
 type plea struct {
-	Argv    []string
-	Called  string // path it was run as
-	Program string // path of the program it stands for
-	Cwd     string
-	Env     []string
+	Argv    words
+	Called  change.Path // path it was run as
+	Program change.Path // path of the program it stands for
+	Cwd     change.Path
+	Env     words
 	Missed  bool // a local program found nothing to act on in the dry run
 }
 
@@ -155,24 +159,23 @@ func stub(args []string) (int, error) {
 	if len(args) < 3 {
 		return 0, errors.New("a stub is not called by hand")
 	}
-	p := plea{Program: args[1], Called: args[2], Env: os.Environ()}
-	p.Argv = append([]string{calledAs(p.Called)}, args[3:]...)
-	if real := realPath + "/" + path.Base(p.Called); unix.Access(real, unix.X_OK) == nil {
+	p := plea{Program: change.Path(args[1]), Called: change.Path(args[2]), Cwd: "/", Env: os.Environ()}
+	p.Argv = append([]string{calledAs(args[2])}, args[3:]...)
+	if real := realPath + "/" + path.Base(args[2]); unix.Access(real, unix.X_OK) == nil {
 		if code, done := local(real, p.Argv); done {
 			return code, nil
 		}
 		p.Missed = true
 	}
-	var err error
-	if p.Cwd, err = os.Getwd(); err != nil {
-		p.Cwd = "/"
+	if cwd, err := os.Getwd(); err == nil {
+		p.Cwd = change.Path(cwd)
 	}
-	conn, err := net.Dial("unix", sockPath)
+	conn, err := dial(sockPath)
 	if err != nil {
 		return 0, err
 	}
 	defer conn.Close()
-	enc, dec := gob.NewEncoder(conn), gob.NewDecoder(conn)
+	enc, dec := json.NewEncoder(conn), json.NewDecoder(conn)
 	if err := enc.Encode(p); err != nil {
 		return 0, err
 	}

@@ -24,6 +24,7 @@ func (s *stage) divideUser(real []mount) error {
 	s.label("changes to files of other owners cannot be previewed")
 	s.label("owners other than the account are not shown")
 	s.label("existing directories cannot be renamed (EXDEV)")
+	s.label("ACLs that name other accounts cannot be set (EINVAL)")
 	if err := unix.Mount(s.view.root, s.view.root, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind the root of the view: %w", err)
 	}

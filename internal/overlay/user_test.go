@@ -17,6 +17,13 @@ import (
 // asUser runs a dry run in a process of an ordinary account.
 func asUser(t *testing.T, script string) (out string, code int) {
 	t.Helper()
+	_, out, code = userRun(t, script)
+	return out, code
+}
+
+// userRun makes the dry run in a directory of the account, which it returns.
+func userRun(t *testing.T, script string, env ...string) (dir, out string, code int) {
+	t.Helper()
 	u, err := user.Lookup(testkit.User(t))
 	if err != nil {
 		t.Fatal(err)
@@ -24,7 +31,7 @@ func asUser(t *testing.T, script string) (out string, code int) {
 	uid, _ := strconv.Atoi(u.Uid)
 	gid, _ := strconv.Atoi(u.Gid)
 	// The test binary lies where only root may look.
-	dir := testkit.Dir(t)
+	dir = testkit.Dir(t)
 	if err := copyFile("/proc/self/exe", dir+"/test", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +43,7 @@ func asUser(t *testing.T, script string) (out string, code int) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(dir+"/test", "run", scratch, script)
-	cmd.Env = []string{"HOME=" + u.HomeDir}
+	cmd.Env = append([]string{"HOME=" + u.HomeDir}, env...)
 	cmd.Dir = "/"
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
@@ -46,7 +53,7 @@ func asUser(t *testing.T, script string) (out string, code int) {
 		t.Fatal(err)
 	}
 	unmounted(t)
-	return string(b), cmd.ProcessState.ExitCode()
+	return scratch, string(b), cmd.ProcessState.ExitCode()
 }
 
 func TestUserMode(t *testing.T) {

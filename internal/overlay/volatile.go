@@ -75,6 +75,9 @@ func covers(glob, p string) bool {
 			count++
 		}
 	}
+	if !strings.ContainsAny(glob, `*?[\`) {
+		return head == glob
+	}
 	ok, err := path.Match(glob, head)
 	return ok && err == nil
 }

@@ -3,47 +3,69 @@
 package overlay
 
 import (
-	"encoding/gob"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
 	"time"
 
+	"github.com/bowline-sh/bowline/change"
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/overlay/deferral"
 	"github.com/bowline-sh/bowline/plan"
 )
 
-// chunk bounds one piece of content on its way to the Sink; it is what a pipe
-// or socket buffer takes at once.
-const chunk = 64 << 10
+// words are arguments or an environment, on their way between our processes: these
+// tell each other JSON, whose strings hold UTF-8 alone, while words are any bytes.
+type words []string
+
+// MarshalJSON implements [json.Marshaler].
+func (w words) MarshalJSON() ([]byte, error) {
+	list := make([]change.Path, len(w))
+	for i, s := range w {
+		list[i] = change.Path(s)
+	}
+	return json.Marshal(list)
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (w *words) UnmarshalJSON(b []byte) error {
+	var list []change.Path
+	if err := json.Unmarshal(b, &list); err != nil {
+		return err
+	}
+	*w = make(words, len(list))
+	for i, p := range list {
+		(*w)[i] = string(p)
+	}
+	return nil
+}
 
 // order is what Run tells the stage, over a socket: argument vectors and
 // environments are visible to other accounts, this is not.
 type order struct {
-	Argv     []string
-	Dir      string
-	Env      []string
+	Argv     words
+	Dir      change.Path
+	Env      words
 	Mode     plan.Mode
 	HostNet  bool
 	Timeout  time.Duration
 	Table    []deferral.Rule
-	Volatile []string
-	Scratch  string
+	Volatile words
+	Scratch  change.Path
 	MaxBytes int64
+	Cgroup   change.Path // that the script shall be in, or ""
 	UID, GID int
 }
 
 // message goes from the stage to Run. One field is set. Those that say so are
 // answered with one reply.
 type message struct {
-	Op      *plan.Operation
-	Chunk   []byte    // a piece of content
-	End     string    // all of the content was sent; this is its digest. Answered
-	Read    *readCall // a command to be run on the host. Answered
-	Owner   string    // a path whose owner the stage cannot see. Answered
-	Outcome *outcome  // the last message
+	Ops     []plan.Operation `json:",omitempty"`
+	Read    *readCall        `json:",omitempty"` // a command to be run on the host. Answered
+	Owner   change.Path      `json:",omitempty"` // a path whose owner the stage cannot see. Answered
+	Outcome *outcome         `json:",omitempty"` // the last message
 }
 
 type reply struct {
@@ -53,12 +75,12 @@ type reply struct {
 }
 
 type readCall struct {
-	Path     string
-	Argv     []string
-	Dir      string
+	Path     change.Path
+	Argv     words
+	Dir      change.Path
 	UID, GID uint32
 	Groups   []uint32
-	Home     string
+	Home     change.Path
 }
 
 type readAnswer struct {
@@ -92,15 +114,16 @@ func (o *outcome) err() error {
 	return &diag.Error{Kind: o.Kind, Op: o.Op, Hint: o.Hint, Err: errors.New(o.Err)}
 }
 
-// peer is one end of a socket that carries gob values: unlike JSON they keep
-// strings that are not UTF-8.
+// peer is one end of a socket between two of our processes.
 type peer struct {
 	mu  sync.Mutex // guards enc and dec, for the whole of a call
-	enc *gob.Encoder
-	dec *gob.Decoder
+	enc *json.Encoder
+	dec *json.Decoder
 }
 
-func newPeer(rw io.ReadWriter) *peer { return &peer{enc: gob.NewEncoder(rw), dec: gob.NewDecoder(rw)} }
+func newPeer(rw io.ReadWriter) *peer {
+	return &peer{enc: json.NewEncoder(rw), dec: json.NewDecoder(rw)}
+}
 
 // tell sends a message that is not answered.
 func (p *peer) tell(m message) error {
@@ -113,10 +136,6 @@ func (p *peer) tell(m message) error {
 func (p *peer) ask(m message) (reply, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.askLocked(m)
-}
-
-func (p *peer) askLocked(m message) (reply, error) {
 	var r reply
 	if err := p.enc.Encode(m); err != nil {
 		return r, fmt.Errorf("tell the caller: %w", err)
@@ -128,26 +147,4 @@ func (p *peer) askLocked(m message) (reply, error) {
 		return r, errors.New(r.Err)
 	}
 	return r, nil
-}
-
-// send hands content to the Sink of the caller. It must have the digest.
-func (p *peer) send(r io.Reader, digest string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	buf := make([]byte, chunk)
-	for {
-		n, err := io.ReadFull(r, buf)
-		if n > 0 {
-			if err := p.enc.Encode(message{Chunk: buf[:n]}); err != nil {
-				return fmt.Errorf("tell the caller: %w", err)
-			}
-		}
-		switch {
-		case err == io.EOF, err == io.ErrUnexpectedEOF:
-			_, err := p.askLocked(message{End: digest})
-			return err
-		case err != nil:
-			return err
-		}
-	}
 }

@@ -13,13 +13,14 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/bowline-sh/bowline/profile"
+	"github.com/bowline-sh/bowline/profile/profilefile"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func builtin(t testing.TB, name string) profile.Profile {
 	t.Helper()
-	p, err := profile.Builtin(name)
+	p, err := profilefile.Builtin(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestGolden(t *testing.T) {
-	for _, name := range profile.BuiltinNames() {
+	for _, name := range profilefile.BuiltinNames() {
 		t.Run(name, func(t *testing.T) {
 			golden(t, name, picture(Build(Spec{Profile: builtin(t, name), Argv: []string{"ls"}})))
 		})
@@ -318,8 +319,8 @@ func TestConfinementIsNoStream(t *testing.T) {
 // FuzzBuild turns whatever parses as a profile into options and holds them to
 // the invariants.
 func FuzzBuild(f *testing.F) {
-	for _, name := range profile.BuiltinNames() {
-		data, err := profile.BuiltinSource(name)
+	for _, name := range profilefile.BuiltinNames() {
+		data, err := profilefile.BuiltinSource(name)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -327,11 +328,11 @@ func FuzzBuild(f *testing.F) {
 	}
 	f.Add([]byte(`{"name":"x","binds":[{"source":"/it's","target":"/"},{"source":"/","target":"/*"}],"hide":["/*/a"],"environment":{"A":"a\nb"}}`), true, "a\nb'")
 	f.Fuzz(func(t *testing.T, data []byte, asJSON bool, arg string) {
-		src := profile.Source{Name: "x", Format: profile.TOML, Data: data, Dir: "/d"}
+		src := profilefile.Source{Name: "x", Format: profilefile.TOML, Data: data, Dir: "/d"}
 		if asJSON {
-			src.Format = profile.JSON
+			src.Format = profilefile.JSON
 		}
-		p, err := profile.Parse(src)
+		p, err := profilefile.Parse(src)
 		if err != nil {
 			return
 		}

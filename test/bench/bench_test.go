@@ -24,6 +24,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/testkit"
 	"github.com/bowline-sh/bowline/internal/transport/ssh"
 	"github.com/bowline-sh/bowline/profile"
+	"github.com/bowline-sh/bowline/profile/profilefile"
 	"github.com/bowline-sh/bowline/target"
 )
 
@@ -61,7 +62,7 @@ func newWorld(b *testing.B, options ...testkit.SSHDOption) *world {
 	if _, err := c.AddTarget(b.Context(), t, s.HostKeyFingerprint, nil); err != nil {
 		b.Fatal(err)
 	}
-	p, err := profile.Builtin(profile.DefaultName)
+	p, err := profilefile.Builtin(profile.DefaultName)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/bowline-sh/bowline"
 )
@@ -29,6 +30,45 @@ func BenchmarkPlanEmpty(b *testing.B) {
 	compare(b, func() { w.plan(b, "true") }, func() { w.peer(b, options...) })
 }
 
+// BenchmarkPlanLargeHost: empty plans on a host with 200,000 files more, against the
+// same before they were there. What a plan costs grows with what the script touches,
+// not with the disk: the ratio is about 1.
+func BenchmarkPlanLargeHost(b *testing.B) {
+	needRoot(b)
+	w := newWorld(b)
+	w.placeHelper(b)
+	dir := scratch(b)
+	measure := func() time.Duration {
+		w.plan(b, "true")
+		var all []time.Duration
+		for range 20 {
+			all = append(all, timed(func() { w.plan(b, "true") }))
+		}
+		return median(all)
+	}
+	before := measure()
+	for i := range 200 {
+		sub := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.Mkdir(sub, 0o755); err != nil {
+			b.Fatal(err)
+		}
+		for j := range 1000 {
+			if err := os.Symlink("x", filepath.Join(sub, fmt.Sprint(j))); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	after := measure()
+	b.ReportMetric(ms(after), "ours_ms")
+	b.ReportMetric(ms(before), "small_host_ms")
+	ratio := float64(after) / float64(before)
+	b.ReportMetric(ratio, "ratio")
+	b.ReportMetric(0, "ns/op")
+	if ratio > 2 {
+		b.Errorf("an empty plan takes %v on a large host and %v on a small one", after, before)
+	}
+}
+
 func (w *world) plan(b *testing.B, line string) string {
 	s, err := w.client.Plan(b.Context(), bowline.PlanRequest{Target: "web1", Argv: []string{"sh", "-c", line}})
 	if err != nil {
@@ -43,11 +83,11 @@ func BenchmarkPlanApply2000(b *testing.B) {
 	needRoot(b)
 	w := newWorld(b)
 	w.placeHelper(b)
-	n := 0
+	var plans []time.Duration
 	compareRounds(b, 5, func() {
-		n++
-		dir := scratch(b)
+		dir, start := scratch(b), time.Now()
 		id := w.plan(b, script(dir))
+		plans = append(plans, time.Since(start))
 		if _, err := w.client.Approve(b.Context(), id, ""); err != nil {
 			b.Fatal(err)
 		}
@@ -55,6 +95,7 @@ func BenchmarkPlanApply2000(b *testing.B) {
 			b.Fatalf("%+v, %v", r, err)
 		}
 	}, func() { mustRun(b, exec.Command("sh", "-c", script(scratch(b)))) })
+	b.ReportMetric(ms(median(plans)), "plan_ms")
 }
 
 // BenchmarkRollback2000: taking that back, against deleting the files.

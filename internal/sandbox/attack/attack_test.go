@@ -19,6 +19,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/transport"
 	"github.com/bowline-sh/bowline/internal/transport/local"
 	"github.com/bowline-sh/bowline/profile"
+	"github.com/bowline-sh/bowline/profile/profilefile"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -108,7 +109,7 @@ func withShell(p profile.Profile) profile.Profile {
 // target, and looks on the host's side whether anything got through.
 func TestBuiltinProfilesHold(t *testing.T) {
 	for _, h := range sandboxtest.Hosts(t) {
-		for _, name := range profile.BuiltinNames() {
+		for _, name := range profilefile.BuiltinNames() {
 			t.Run(h.Name+"/"+name, func(t *testing.T) {
 				taken, cgroupsGone := setBait(t), sandboxtest.WatchCgroups(t)
 				before := hostState(t)

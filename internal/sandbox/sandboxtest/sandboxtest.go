@@ -17,6 +17,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/transport/local"
 	"github.com/bowline-sh/bowline/internal/transport/ssh"
 	"github.com/bowline-sh/bowline/profile"
+	"github.com/bowline-sh/bowline/profile/profilefile"
 	"github.com/bowline-sh/bowline/target"
 )
 
@@ -72,7 +73,7 @@ func (h Host) Target() (target.Target, ssh.Config) { return h.target, h.config }
 // Builtin returns a built-in profile.
 func Builtin(t testing.TB, name string) profile.Profile {
 	t.Helper()
-	p, err := profile.Builtin(name)
+	p, err := profilefile.Builtin(name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package profile
+package profilefile
 
 import (
 	"errors"
@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bowline-sh/bowline/profile"
 )
 
 // everyTOML and everyJSON say the same, and use every field.
@@ -27,6 +29,8 @@ host_proc = true
 unix_sockets = true
 seccomp_profile = "filter.bpf"
 additional_args = ["--dir", "/x"]
+defer_defaults = false
+volatile = ["/var/lib/app/*.tmp", "files:/var/log/app"]
 [environment]
 LANG = "C"
 [limits]
@@ -36,6 +40,19 @@ cpu_seconds = 20
 open_files = 30
 output = 1048576
 wall = "90s"
+[[defer]]
+programs = ["appctl", "appd"]
+reads = ["status ...", "list", ""]
+read_flags = ["--version"]
+defer_flags = ["--host"]
+defer_with = ["="]
+value_flags = ["-o"]
+word_flags = true
+undo = { start = "stop" }
+undo_word = 1
+answer = 3
+stdin = true
+local = true
 `
 
 const everyJSON = `{"name": "every", "description": "uses every field", "allowed_commands": ["ls", "/usr/bin/*", "cat"],
@@ -43,7 +60,10 @@ const everyJSON = `{"name": "every", "description": "uses every field", "allowed
 "tmpfs_paths": ["/tmp", "/var/tmp"], "hide": ["/usr/src", "/data/*/key"], "clear_env": false, "cwd": "/tmp", "hostname": "box",
 "network_isolation": false, "user_namespace_isolation": false, "host_proc": true, "unix_sockets": true, "seccomp_profile": "filter.bpf",
 "additional_args": ["--dir", "/x"], "environment": {"LANG": "C"},
-"limits": {"memory": 536870912, "processes": 10, "cpu_seconds": 20, "open_files": 30, "output": "1MiB", "wall": 90}}`
+"limits": {"memory": 536870912, "processes": 10, "cpu_seconds": 20, "open_files": 30, "output": "1MiB", "wall": 90},
+"defer_defaults": false, "volatile": ["/var/lib/app/*.tmp", "files:/var/log/app"],
+"defer": [{"programs": ["appctl", "appd"], "reads": ["status ...", "list", ""], "read_flags": ["--version"], "defer_flags": ["--host"],
+"defer_with": ["="], "value_flags": ["-o"], "word_flags": true, "undo": {"start": "stop"}, "undo_word": 1, "answer": 3, "stdin": true, "local": true}]}`
 
 func source(format Format, text string) Source {
 	return Source{Name: "my." + string(format), Format: format, Data: []byte(text), Dir: "/profiles", ReadFile: func(name string) ([]byte, error) {
@@ -55,12 +75,20 @@ func source(format Format, text string) Source {
 }
 
 func TestParseEveryField(t *testing.T) {
-	want := Profile{
+	want := profile.Profile{
 		Name: "every", Description: "uses every field", AllowedCommands: []string{"ls", "/usr/bin/*", "cat"},
-		Binds:      []Bind{{"/usr", "/usr", true, true}, {"/profiles/data", "/data", false, false}},
+		Binds:      []profile.Bind{{Source: "/usr", Target: "/usr", ReadOnly: true, CreateTarget: true}, {Source: "/profiles/data", Target: "/data"}},
 		TmpfsPaths: []string{"/tmp", "/var/tmp"}, Hide: []string{"/usr/src", "/data/*/key"}, Environment: map[string]string{"LANG": "C"},
 		Cwd: "/tmp", Hostname: "box", HostProc: true, UnixSockets: true, SeccompProfile: make([]byte, 16), AdditionalArgs: []string{"--dir", "/x"},
-		Limits: Limits{Memory: 512 << 20, Processes: 10, CPUSeconds: 20, OpenFiles: 30, Output: 1 << 20, Wall: 90 * time.Second},
+		Limits: profile.Limits{Memory: 512 << 20, Processes: 10, CPUSeconds: 20, OpenFiles: 30, Output: 1 << 20, Wall: 90 * time.Second},
+		DryRun: profile.DryRun{
+			NoDefaults: true, Volatile: []string{"/var/lib/app/*.tmp", "files:/var/log/app"},
+			Defer: []profile.Deferral{{
+				Programs: []string{"appctl", "appd"}, Reads: []string{"status ...", "list", ""}, ReadFlags: []string{"--version"}, DeferFlags: []string{"--host"},
+				DeferWith: []string{"="}, ValueFlags: []string{"-o"}, WordFlags: true, Undo: map[string]string{"start": "stop"}, UndoWord: 1, Answer: 3,
+				Stdin: true, Local: true,
+			}},
+		},
 	}
 	for format, text := range map[Format]string{TOML: everyTOML, JSON: everyJSON} {
 		got, err := Parse(source(format, text))
@@ -75,13 +103,13 @@ func TestParseEveryField(t *testing.T) {
 
 // TestEveryFieldIsTested: a field that is added joins the two texts above.
 func TestEveryFieldIsTested(t *testing.T) {
-	for _, typ := range []reflect.Type{reflect.TypeFor[file](), reflect.TypeFor[fileBind](), reflect.TypeFor[fileLimits]()} {
+	for _, typ := range []reflect.Type{reflect.TypeFor[file](), reflect.TypeFor[fileBind](), reflect.TypeFor[fileLimits](), reflect.TypeFor[fileDeferral]()} {
 		for i := range typ.NumField() {
 			f := typ.Field(i)
 			if f.Tag.Get("json") != f.Tag.Get("toml") {
 				t.Errorf("%s is called %q and %q", f.Name, f.Tag.Get("json"), f.Tag.Get("toml"))
 			}
-			if !strings.Contains(everyTOML, f.Tag.Get("toml")+" = ") && !strings.Contains(everyTOML, "["+f.Tag.Get("toml")+"]") || !strings.Contains(everyJSON, `"`+f.Tag.Get("json")+`":`) {
+			if !strings.Contains(everyTOML, f.Tag.Get("toml")+" = ") && !strings.Contains(everyTOML, "["+f.Tag.Get("toml")+"]\n") && !strings.Contains(everyTOML, "[["+f.Tag.Get("toml")+"]]\n") || !strings.Contains(everyJSON, `"`+f.Tag.Get("json")+`":`) {
 				t.Errorf("%s stands in no test", f.Tag.Get("json"))
 			}
 		}
@@ -91,7 +119,7 @@ func TestEveryFieldIsTested(t *testing.T) {
 func TestParseDefaults(t *testing.T) {
 	for format, text := range map[Format]string{TOML: `name = "x"`, JSON: `{"name": "x"}`} {
 		got, err := Parse(source(format, text))
-		want := Profile{Name: "x", ClearEnv: true, NetworkIsolation: true, UserNamespaceIsolation: true}
+		want := profile.Profile{Name: "x", ClearEnv: true, NetworkIsolation: true, UserNamespaceIsolation: true}
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, %v", format, got, err)
 		}
@@ -141,6 +169,18 @@ func TestParseErrors(t *testing.T) {
 		{"negative duration", TOML, "name = \"x\"\n[limits]\nwall = -1", "limits.wall"},
 		{"long duration", JSON, `{"name": "x", "limits": {"wall": 1e18}}`, "limits.wall"},
 		{"long duration in words", JSON, `{"name": "x", "limits": {"wall": "25h"}}`, "limits.wall"},
+		{"deferral without a program", TOML, "name = \"x\"\n[[defer]]\nreads = [\"a\"]", "defer[0].programs: must name"},
+		{"deferral of a path", JSON, `{"name": "x", "defer": [{"programs": ["/bin/x"]}]}`, `defer[0].programs: "/bin/x" is not the base name`},
+		{"program twice", TOML, "name = \"x\"\n[[defer]]\nprograms = [\"a\"]\n[[defer]]\nprograms = [\"b\", \"a\"]", `defer[1].programs: "a" stands in defer[0] already`},
+		{"unknown field of a deferral", TOML, "name = \"x\"\n[[defer]]\nprograms = [\"a\"]\nread = [\"x\"]", `:4:1: unknown field "defer.read"`},
+		{"unknown field of a deferral", JSON, "{\"name\": \"x\",\n\"defer\": [{\"program\": \"a\"}]}", `:2:`},
+		{"words after the last", TOML, "name = \"x\"\n[[defer]]\nprograms = [\"a\"]\nreads = [\"x ... y\"]", `defer[0].reads[0]: "..." must be the last word`},
+		{"glob of a read", TOML, "name = \"x\"\n[[defer]]\nprograms = [\"a\"]\nreads = [\"[\"]", "defer[0].reads[0]"},
+		{"flag that is none", TOML, "name = \"x\"\n[[defer]]\nprograms = [\"a\"]\nread_flags = [\"version\"]", `defer[0].read_flags[0]: "version" is not a flag`},
+		{"answer", JSON, `{"name": "x", "defer": [{"programs": ["a"], "answer": 256}]}`, "defer[0].answer: 256"},
+		{"relative volatile path", TOML, "name = \"x\"\nvolatile = [\"files:log\"]", "volatile[0]: must be absolute"},
+		{"all volatile", TOML, "name = \"x\"\nvolatile = [\"/a\", \"/\"]", "volatile[1]: "},
+		{"glob of a volatile path", TOML, "name = \"x\"\nvolatile = [\"/[\"]", "volatile[0]: "},
 		{"no filter", TOML, "name = \"x\"\nseccomp_profile = \"gone.bpf\"", "seccomp_profile: no such file: /profiles/gone.bpf"},
 	} {
 		t.Run(tt.name+" "+string(tt.format), func(t *testing.T) {
@@ -186,7 +226,7 @@ func TestParseSize(t *testing.T) {
 		"0": 0, "1": 1, "1048576": 1 << 20, "512KiB": 512 << 10, "64M": 64 << 20, "64MiB": 64 << 20, "2G": 2 << 30, "2GiB": 2 << 30, "1TiB": 1 << 40, "7B": 7, "3 MiB": 3 << 20,
 		"": -1, "MiB": -1, "-1": -1, "1.5M": -1, "1MB": -1, "9223372036854775807": -1, "9999999TiB": -1, "0x10": -1, "1KiBKiB": -1, "1e3": -1,
 	} {
-		got, err := ParseSize(text)
+		got, err := profile.ParseSize(text)
 		if want < 0 && err == nil || want >= 0 && (err != nil || got != want) {
 			t.Errorf("ParseSize(%q) = %d, %v, want %d", text, got, err, want)
 		}
@@ -198,5 +238,37 @@ func TestFormatOf(t *testing.T) {
 		if got, err := FormatOf(name); got != want || (err == nil) != (want != "") {
 			t.Errorf("FormatOf(%q) = %q, %v", name, got, err)
 		}
+	}
+}
+
+// TestCloneSharesNothing changes everything in a copy.
+func TestCloneSharesNothing(t *testing.T) {
+	p, err := Parse(source(TOML, everyTOML))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := p.Clone()
+	if !reflect.DeepEqual(c, p) {
+		t.Fatalf("%+v, want %+v", c, p)
+	}
+	spoil(reflect.ValueOf(&c).Elem())
+	again, err := Parse(source(TOML, everyTOML))
+	if err != nil || !reflect.DeepEqual(p, again) {
+		t.Errorf("the original changed: %+v", p)
+	}
+}
+
+// spoil changes everything that v shares with copies of it.
+func spoil(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			spoil(v.Field(i))
+		}
+	case reflect.Slice:
+		spoil(v.Index(0))
+		v.Index(0).SetZero()
+	case reflect.Map:
+		v.SetMapIndex(reflect.ValueOf("NEW"), reflect.ValueOf("x"))
 	}
 }

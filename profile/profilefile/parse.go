@@ -1,4 +1,12 @@
-package profile
+// Package profilefile reads profiles: files in TOML or JSON, and those that are
+// built in. It is apart from package profile so that the helper, which gets
+// profiles from its client, links no TOML.
+//
+// # Invariants
+//
+//   - The same file gives the same Profile, in TOML and in JSON.
+//   - An unknown field is an error that names its position.
+package profilefile
 
 import (
 	"bytes"
@@ -11,6 +19,8 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/bowline-sh/bowline/profile"
 )
 
 // Format is how a profile is written.
@@ -56,6 +66,25 @@ type file struct {
 	SeccompProfile         string            `toml:"seccomp_profile" json:"seccomp_profile"`
 	AdditionalArgs         []string          `toml:"additional_args" json:"additional_args"`
 	Limits                 fileLimits        `toml:"limits" json:"limits"`
+	Defer                  []fileDeferral    `toml:"defer" json:"defer"`
+	DeferDefaults          *bool             `toml:"defer_defaults" json:"defer_defaults"`
+	Volatile               []string          `toml:"volatile" json:"volatile"`
+}
+
+// fileDeferral is one [[defer]] table.
+type fileDeferral struct {
+	Programs   []string          `toml:"programs" json:"programs"`
+	Reads      []string          `toml:"reads" json:"reads"`
+	ReadFlags  []string          `toml:"read_flags" json:"read_flags"`
+	DeferFlags []string          `toml:"defer_flags" json:"defer_flags"`
+	DeferWith  []string          `toml:"defer_with" json:"defer_with"`
+	ValueFlags []string          `toml:"value_flags" json:"value_flags"`
+	WordFlags  bool              `toml:"word_flags" json:"word_flags"`
+	Undo       map[string]string `toml:"undo" json:"undo"`
+	UndoWord   int               `toml:"undo_word" json:"undo_word"`
+	Answer     int               `toml:"answer" json:"answer"`
+	Stdin      bool              `toml:"stdin" json:"stdin"`
+	Local      bool              `toml:"local" json:"local"`
 }
 
 type fileBind struct {
@@ -89,22 +118,26 @@ type Source struct {
 
 // Parse reads and validates one profile. Every error names src.Name, and line
 // and column or the field where that is known.
-func Parse(src Source) (Profile, error) {
+func Parse(src Source) (profile.Profile, error) {
 	if len(src.Data) > MaxFileSize {
-		return Profile{}, fmt.Errorf("%s: larger than %d bytes", src.Name, MaxFileSize)
+		return profile.Profile{}, fmt.Errorf("%s: larger than %d bytes", src.Name, MaxFileSize)
 	}
 	f, err := decode(src)
 	if err != nil {
-		return Profile{}, err
+		return profile.Profile{}, err
 	}
-	p, err := f.profile(src)
+	p, err := f.toProfile(src)
 	if err == nil {
 		err = p.Validate()
 	}
 	if err != nil {
-		return Profile{}, fmt.Errorf("%s: %w", src.Name, err)
+		return profile.Profile{}, fmt.Errorf("%s: %w", src.Name, err)
 	}
 	return p, nil
+}
+
+func bad(field, format string, args ...any) error {
+	return &profile.Error{Field: field, Err: fmt.Errorf(format, args...)}
 }
 
 func decode(src Source) (file, error) {
@@ -156,13 +189,17 @@ func position(data []byte, off int64) string {
 	return strconv.Itoa(line) + ":" + strconv.Itoa(max(col, 1))
 }
 
-func (f file) profile(src Source) (Profile, error) {
-	p := Profile{
+func (f file) toProfile(src Source) (profile.Profile, error) {
+	p := profile.Profile{
 		Name: f.Name, Description: f.Description, AllowedCommands: f.AllowedCommands,
 		TmpfsPaths: f.TmpfsPaths, Hide: f.Hide, Environment: f.Environment, Cwd: f.Cwd, Hostname: f.Hostname,
 		ClearEnv: deref(f.ClearEnv, true), NetworkIsolation: deref(f.NetworkIsolation, true),
 		UserNamespaceIsolation: deref(f.UserNamespaceIsolation, true),
 		HostProc:               f.HostProc, UnixSockets: f.UnixSockets, AdditionalArgs: f.AdditionalArgs,
+		DryRun: profile.DryRun{Volatile: f.Volatile, NoDefaults: !deref(f.DeferDefaults, true)},
+	}
+	for _, d := range f.Defer {
+		p.DryRun.Defer = append(p.DryRun.Defer, profile.Deferral(d))
 	}
 	for i, b := range f.Binds {
 		bind, err := b.bind(src.Dir)
@@ -179,15 +216,15 @@ func (f file) profile(src Source) (Profile, error) {
 	return p, err
 }
 
-func (b fileBind) bind(dir string) (Bind, error) {
+func (b fileBind) bind(dir string) (profile.Bind, error) {
 	if b.Source == "" || b.Target == "" {
-		return Bind{}, fmt.Errorf("must define both source and target")
+		return profile.Bind{}, fmt.Errorf("must define both source and target")
 	}
 	source := b.Source
 	if !path.IsAbs(source) && dir != "" {
 		source = path.Join(dir, source)
 	}
-	return Bind{Source: source, Target: b.Target, ReadOnly: deref(b.ReadOnly, true), CreateTarget: deref(b.CreateTarget, true)}, nil
+	return profile.Bind{Source: source, Target: b.Target, ReadOnly: deref(b.ReadOnly, true), CreateTarget: deref(b.CreateTarget, true)}, nil
 }
 
 func (f file) seccomp(src Source) ([]byte, error) {
@@ -213,8 +250,8 @@ func (f file) seccomp(src Source) ([]byte, error) {
 	return data, nil
 }
 
-func (l fileLimits) limits() (Limits, error) {
-	out := Limits{Processes: l.Processes, CPUSeconds: l.CPUSeconds, OpenFiles: l.OpenFiles}
+func (l fileLimits) limits() (profile.Limits, error) {
+	out := profile.Limits{Processes: l.Processes, CPUSeconds: l.CPUSeconds, OpenFiles: l.OpenFiles}
 	var err error
 	if out.Memory, err = size(l.Memory); err != nil {
 		return out, bad("limits.memory", "%w", err)
@@ -228,46 +265,24 @@ func (l fileLimits) limits() (Limits, error) {
 	return out, nil
 }
 
-var units = []struct {
-	suffix string
-	factor int64
-}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}, {"B", 1}, {"", 1}}
-
-// ParseSize reads a number of bytes: "1048576", "512KiB", "64M", "2GiB". Units
-// are powers of 1024.
-func ParseSize(s string) (int64, error) {
-	for _, u := range units {
-		digits, ok := strings.CutSuffix(s, u.suffix)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
-		if err != nil || n < 0 || n > (1<<62)/u.factor {
-			break
-		}
-		return n * u.factor, nil
-	}
-	return 0, fmt.Errorf("%q is not a size; write it as 1048576, 512KiB, 64MiB or 2GiB", s)
-}
-
 func size(v any) (int64, error) {
 	switch v := v.(type) {
 	case nil:
 		return 0, nil
 	case int64:
-		return ParseSize(strconv.FormatInt(v, 10))
+		return profile.ParseSize(strconv.FormatInt(v, 10))
 	case float64: // JSON
 		if v == float64(int64(v)) {
-			return ParseSize(strconv.FormatInt(int64(v), 10))
+			return profile.ParseSize(strconv.FormatInt(int64(v), 10))
 		}
 	case string:
-		return ParseSize(v)
+		return profile.ParseSize(v)
 	}
 	return 0, fmt.Errorf("%v is not a size; write it as 1048576 or \"64MiB\"", v)
 }
 
 func wall(v any) (time.Duration, error) {
-	const limit = float64(MaxWall / time.Second)
+	const limit = float64(profile.MaxWall / time.Second)
 	switch v := v.(type) {
 	case nil:
 		return 0, nil

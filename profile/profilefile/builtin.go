@@ -1,4 +1,4 @@
-package profile
+package profilefile
 
 import (
 	"embed"
@@ -6,14 +6,12 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/bowline-sh/bowline/profile"
 )
 
 //go:embed builtin/*.toml
 var builtin embed.FS
-
-// DefaultName is the profile used where neither the call, the target nor the
-// configuration names one.
-const DefaultName = "readonly"
 
 // BuiltinNames returns the names of the built-in profiles, sorted.
 func BuiltinNames() []string {
@@ -30,22 +28,18 @@ func BuiltinNames() []string {
 }
 
 // Builtin returns a built-in profile.
-func Builtin(name string) (Profile, error) {
+func Builtin(name string) (profile.Profile, error) {
 	data, err := BuiltinSource(name)
 	if err != nil {
-		return Profile{}, err
+		return profile.Profile{}, err
 	}
 	return Parse(Source{Name: "built-in " + name, Format: TOML, Data: data})
 }
 
 // BuiltinSource returns the text of a built-in profile, as a start for one's own.
 func BuiltinSource(name string) ([]byte, error) {
-	if !nameRE.MatchString(name) {
-		return nil, fmt.Errorf("no built-in profile %q", name)
-	}
-	data, err := builtin.ReadFile(path.Join("builtin", name+".toml"))
-	if err != nil {
+	if !slices.Contains(BuiltinNames(), name) {
 		return nil, fmt.Errorf("no built-in profile %q; there are %s", name, strings.Join(BuiltinNames(), ", "))
 	}
-	return data, nil
+	return builtin.ReadFile(path.Join("builtin", name+".toml"))
 }
