@@ -16,6 +16,7 @@ type PlanRequest struct {
 	Target  string        // name; "" means the default target
 	AsRoot  bool          // dry-run, and later apply, as root through sudo -n
 	HostNet bool          // let the dry run use the target's network
+	Profile string        // name or file: what the dry run defers; "" means the target's, else the default
 	Name    string        // for the session's id; default from the script or command
 	Note    string        // why, for whoever reviews it
 	Script  []byte        // text of a script, run by its own #! line; Argv are then its arguments

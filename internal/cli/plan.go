@@ -46,11 +46,13 @@ func newPlanCommand(env *Env) *cobra.Command {
 	f.SetInterspersed(false)
 	addTargetFlag(cmd, env, &opts.req.Target)
 	f.BoolVar(&opts.req.AsRoot, "as-root", false, "as root, through 'sudo -n' on the target")
+	f.StringVarP(&opts.req.Profile, "profile", "p", "", "profile, by name or file, that says what is deferred (default: the target's, else readonly)")
 	f.StringVar(&opts.net, "net", "none", "network during the dry run: none or host")
 	f.StringVar(&opts.req.Name, "name", "", "part of the session's id (default: the script's or command's name)")
 	f.StringVar(&opts.req.Note, "note", "", "why, for whoever reviews it")
 	f.DurationVar(&opts.req.Timeout, "timeout", 5*time.Minute, "of the dry run")
 	f.BoolVar(&opts.asJSON, "json", false, "print one JSON document")
+	completeProfiles(cmd, env)
 	return cmd
 }
 

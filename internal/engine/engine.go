@@ -8,6 +8,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -25,6 +26,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/store"
 	"github.com/bowline-sh/bowline/internal/transport"
 	"github.com/bowline-sh/bowline/plan"
+	"github.com/bowline-sh/bowline/profile"
 	"github.com/bowline-sh/bowline/target"
 )
 
@@ -46,6 +48,10 @@ type Config struct {
 	Host     string
 	Surface  string
 	Rules    Rules // optional
+	// Profile finds a profile by name or file; Default is that of targets which name
+	// none. It says what dry runs defer.
+	Profile func(name string) (profile.Profile, error)
+	Default string
 }
 
 // Rules are what an approval must be besides a person's decision.
@@ -62,7 +68,7 @@ type Engine struct{ cfg Config }
 
 // New returns an Engine. It does no I/O.
 func New(cfg Config) *Engine {
-	if cfg.Target == nil || cfg.Links == nil || cfg.Helpers == nil || cfg.Recorder == nil || cfg.Store == nil || cfg.Now == nil {
+	if cfg.Target == nil || cfg.Links == nil || cfg.Helpers == nil || cfg.Recorder == nil || cfg.Store == nil || cfg.Now == nil || cfg.Profile == nil {
 		panic("engine: Config is incomplete")
 	}
 	return &Engine{cfg: cfg}
@@ -73,6 +79,7 @@ type PlanRequest struct {
 	Target  string
 	AsRoot  bool // through sudo -n on the target
 	HostNet bool
+	Profile string // name or file; "" means the target's, else the default
 	Name    string // for the session's id; default from the script or command
 	Note    string
 	Script  []byte // text of a script; Argv are then its arguments
@@ -103,11 +110,15 @@ func (e *Engine) Plan(ctx context.Context, req PlanRequest) (Planned, error) {
 	if err == nil && t.NoHelper {
 		err = diag.New(diag.Refused, "plan", "set helper = \"auto\" for it in the configuration", "target %s allows no helper, which a dry run needs", t.Name)
 	}
+	var prof profile.Profile
+	if err == nil {
+		prof, err = e.cfg.Profile(cmp.Or(req.Profile, t.Profile, e.cfg.Default))
+	}
 	id, aerr := e.cfg.Recorder.Begin(ctx, e.planIntent(req, t))
 	if err != nil || aerr != nil {
 		return Planned{}, errors.Join(err, aerr, e.end(ctx, id, audit.Outcome{Err: err}))
 	}
-	p, out, err := e.plan(ctx, req, t)
+	p, out, err := e.plan(ctx, req, t, prof)
 	p.AuditID = id
 	out.Err = err
 	return p, errors.Join(err, e.end(ctx, id, out))
@@ -135,7 +146,7 @@ func digest(b []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target) (Planned, audit.Outcome, error) {
+func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target, prof profile.Profile) (Planned, audit.Outcome, error) {
 	var out audit.Outcome
 	now := e.cfg.Now().UTC()
 	id, err := newID(now, req)
@@ -145,7 +156,7 @@ func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target) (Pl
 	var res helper.PlanResult
 	err = e.withHelper(ctx, t, req.AsRoot, func(c *frame.Client, info transport.Info) error {
 		out.Subject = audit.Subject{Session: id, Address: info.Address, Login: info.Login, HostKey: info.Fingerprint, KeyID: info.KeyID}
-		r := helper.PlanRequest{Session: id, Target: t.Name, HostKey: hostKey(info), Created: now, Script: req.Script, Name: req.File, HostNet: req.HostNet, Timeout: req.Timeout}
+		r := helper.PlanRequest{Session: id, Profile: prof, Target: t.Name, HostKey: hostKey(info), Created: now, Script: req.Script, Name: req.File, HostNet: req.HostNet, Timeout: req.Timeout}
 		for _, a := range req.Argv {
 			r.Argv = append(r.Argv, []byte(a))
 		}

@@ -149,16 +149,17 @@ func (p *Parts) connect(o Options, home string) {
 	})
 	editor := config.Editor{File: p.Paths.Config, Home: home}
 	helpers := &link.Helpers{Binaries: new(helperbin.Set)}
+	named := func(name string) (profile.Profile, error) {
+		p, err := p.Profiles.Get(name)
+		return p.Profile, err
+	}
 	p.Engine = engine.New(engine.Config{
 		Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Store: p.store.open, Now: time.Now,
-		User: login(), Host: hostname(), Surface: first(o.Surface, "api"), Rules: approvalRules(p.cfg.Approval, o),
+		User: login(), Host: hostname(), Surface: first(o.Surface, "api"), Rules: approvalRules(p.cfg.Approval, o), Profile: named, Default: p.cfg.Profile,
 	})
 	p.Executor = executor.New(executor.Config{
 		Target: p.Resolve, Default: p.cfg.Profile, Links: p.links, Recorder: p.log, Helpers: helpers,
-		Profile: func(name string) (profile.Profile, error) {
-			named, err := p.Profiles.Get(name)
-			return named.Profile, err
-		},
+		Profile: named,
 	})
 	p.Inventory = inventory.New(inventory.Config{
 		Find: p.find, Editor: reloading{editor, p, home}, Scan: dialer.Scan, KnownHosts: p.Paths.KnownHosts, Recorder: p.log,

@@ -51,7 +51,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/audit`, `diag|internal/(durable|redact)`},
 	// L2: what the product does; helper is its far side.
 	{`internal/executor`, `diag|target|profile|internal/(audit|frame|helper|link|sandbox|transport)`},
-	{`internal/engine`, `diag|target|plan|change|internal/(audit|frame|helper|link|store|transport)`},
+	{`internal/engine`, `diag|target|plan|change|profile|internal/(audit|frame|helper|link|store|transport)`},
 	{`internal/receipt`, `plan|internal/audit`},
 	{`internal/inventory`, `diag|target|profile|internal/(audit|durable|link|sandbox|sandbox/attack|transport|transport/ssh)`},
 	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|sandbox|transport/local|overlay|overlay/deferral|apply)`},
@@ -228,7 +228,7 @@ func TestHelperBudget(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The goal is 4 MiB; docs/rough-edges.md says what is in the way.
-	if info.Size() > 4<<20+128<<10 {
+	if info.Size() > 4<<20+384<<10 {
 		t.Errorf("the helper has %d bytes, more than 4.375 MiB", info.Size())
 	}
 }
