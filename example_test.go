@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
@@ -150,4 +151,58 @@ func ExampleClient_ExplainProfile() {
 	ex, err := c.ExplainProfile(context.Background(), "readonly", []string{"/usr/bin/../bin/sh"})
 	fmt.Println(ex.Allowed, ex.Reason, err)
 	// Output: false "/usr/bin/../bin/sh" is not a plain absolute path <nil>
+}
+
+// The full circle on this machine: see it, approve exactly that, apply it, take it back.
+func ExampleClient_Plan() {
+	c, done := open()
+	defer done()
+	ctx := context.Background()
+	home, err := os.UserHomeDir()
+	if err != nil {
+		panic(err)
+	}
+	s, err := c.Plan(ctx, bowline.PlanRequest{Target: bowline.LocalTarget, Script: []byte("echo hello > greeting\n"), Argv: nil, File: "greet.sh", Note: "say hello"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.Remove(filepath.Join(home, "greeting"))
+	for _, op := range s.Plan.Ops {
+		fmt.Println(op.Change.Kind(), filepath.Base(string(op.Change.Path)))
+	}
+	_, err = c.Apply(ctx, s.ID, bowline.ApplyOptions{})
+	fmt.Println(diag.KindOf(err))
+
+	// An approval names the digest of what was read.
+	if _, err := c.Approve(ctx, s.ID, s.Digest); err != nil {
+		fmt.Println(err)
+		return
+	}
+	res, err := c.Apply(ctx, s.ID, bowline.ApplyOptions{})
+	fmt.Println(res.Status, err)
+	drift, err := c.Drift(ctx, s.ID)
+	fmt.Println(len(drift.Changes), err)
+	res, err = c.Rollback(ctx, s.ID, bowline.ApplyOptions{})
+	fmt.Println(res.Status, err)
+
+	// A receipt is checked with nothing but its bytes.
+	file, err := c.ExportSession(ctx, s.ID)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	r, err := bowline.VerifyReceipt(file, "")
+	fmt.Println(r.OK, r.Status, err)
+
+	gone, err := c.PruneSessions(ctx, bowline.PruneOptions{Before: time.Now().Add(time.Hour)})
+	fmt.Println(len(gone), err)
+	// Output:
+	// create greeting
+	// denied
+	// executed <nil>
+	// 0 <nil>
+	// rolled_back <nil>
+	// true rolled_back <nil>
+	// 1 <nil>
 }
