@@ -153,13 +153,13 @@ func firewallEntries(text string) []entry {
 			switch {
 			case part == "" || part == "COMMIT":
 			case strings.HasPrefix(part, "*"):
-				table = part[1:] + " "
+				table = part[1:]
 			case part == "}":
 				blocks = blocks[:max(0, len(blocks)-1)]
 			case strings.HasSuffix(part, "{") && len(blocks) < 16:
 				blocks = append(blocks, strings.TrimSpace(strings.TrimSuffix(part, "{")))
 			default:
-				where := table + strings.Join(blocks, " ")
+				where := strings.TrimSpace(table + " " + strings.Join(blocks, " "))
 				out = append(out, entry{key: clipKey(where) + " | " + withoutCounters(part), line: e.line})
 			}
 		}
