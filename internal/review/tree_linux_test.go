@@ -39,10 +39,10 @@ for d in ` + bound + `; do mkdir -p "$R/$d"; done
 cd /etc
 for f in pam.d security ssh ssl/openssl.cnf login.defs default nsswitch.conf ld.so.conf ld.so.conf.d ld.so.cache skel \
 	systemd ca-certificates.conf ufw profile profile.d bash.bashrc cron.d crontab sudoers sudoers.d nftables.conf \
-	passwd group shadow gshadow subuid subgid sysctl.d modules-load.d modprobe.d udev hosts logrotate.conf apt alternatives; do
+	passwd group shadow gshadow subuid subgid sysctl.d modules-load.d modprobe.d udev hosts logrotate.conf apt alternatives/ip*tables*; do
 	[ ! -e $f ] || cp -a --parents $f "$R/etc"
 done
-rm -f "$R/etc/ssh"/ssh_host_*
+rm -f "$R/etc/ssh"/ssh_host_* "$R/etc/ssh/moduli"
 cd "$R"
 chmod 700 root
 mkdir -p etc/ssl/certs var/log var/tmp var/spool/cron/crontabs var/lib/dpkg/info var/lib/dpkg/updates var/lib/dpkg/triggers var/mail usr/local/bin \
