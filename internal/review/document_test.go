@@ -382,3 +382,27 @@ func BenchmarkDiff50MiB(b *testing.B) {
 		}
 	})
 }
+
+// A target that sends what costs most gets no more than bounded work.
+func TestHostileSizes(t *testing.T) {
+	t.Parallel()
+	for name, line := range map[string]string{
+		"accounts": "u%d:x:7:7::/:/bin/sh\n", "fields": "%d:::\n", "aliases": "Cmnd_Alias A%d = A1\nu ALL = A%[1]d\n", "settings": "k%d = v { x; } \n", "jobs": "* * * * * j%d\n",
+		"packages": "Package: p%d\nStatus: i ok installed\nVersion: 1\n\n", "pem": "-----BEGIN CERTIFICATE-----\n%d\n", "blocks": "b%d {\n", "joined": "x%d \\\n",
+	} {
+		var b strings.Builder
+		for i := 0; b.Len() < maxJudged-200; i++ {
+			fmt.Fprintf(&b, line, i)
+		}
+		for _, p := range fuzzPaths {
+			start := time.Now()
+			d := (&made{}).edit(p, "x=1\n", b.String()).doc()
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("%s in %s took %s", name, p, took)
+			}
+			if len(d.Risks) > 200 {
+				t.Errorf("%s in %s: %d risks", name, p, len(d.Risks))
+			}
+		}
+	}
+}

@@ -38,7 +38,7 @@ func (s *subject) sudoers(before, after string) {
 		s.add(sev, s.note("%s: %s", what, e.key).at(s, true, e.line))
 	}
 	for _, e := range removed {
-		s.add(lessPower(e.key), s.note("sudo no longer has: %s", e.key).at(s, false, e.line))
+		s.add(Medium, s.note("sudo no longer has: %s", e.key).at(s, false, e.line))
 	}
 	if len(added)+len(removed) == 0 && !sameOrder(b.rules, a.rules) {
 		s.add(Medium, s.note("the order of rules in %s changes, and the last that fits counts", s.path))
@@ -51,16 +51,13 @@ func ignoredBySudo(name string) bool {
 	return strings.Contains(name, ".") || strings.HasSuffix(name, "~")
 }
 
-func lessPower(rule string) Severity {
-	if strings.HasPrefix(rule, "Defaults") && !strings.Contains(rule, "!") {
-		return Medium // a defence may have gone
-	}
-	return Medium
-}
-
 func sameOrder(a, b []entry) bool {
 	return slices.EqualFunc(a, b, func(x, y entry) bool { return x.key == y.key })
 }
+
+// maxAliases bounds what rules are held against; an alias beyond them is still
+// weighed as such.
+const maxAliases = 200
 
 type sudoersFile struct {
 	rules   []entry
@@ -81,7 +78,7 @@ func parseSudoers(text string) sudoersFile {
 			word == "permit", word == "deny": // doas.conf
 		case strings.HasSuffix(word, "_Alias"):
 			for _, def := range strings.Split(rest, ":") {
-				if name, value, ok := strings.Cut(def, "="); ok && word == "Cmnd_Alias" {
+				if name, value, ok := strings.Cut(def, "="); ok && word == "Cmnd_Alias" && len(f.aliases) < maxAliases {
 					f.aliases[strings.TrimSpace(name)] = value
 				}
 			}

@@ -153,11 +153,11 @@ func firewallEntries(text string) []entry {
 			switch {
 			case part == "" || part == "COMMIT":
 			case strings.HasPrefix(part, "*"):
-				table = part[1:]
+				table = clipKey(part[1:])
 			case part == "}":
 				blocks = blocks[:max(0, len(blocks)-1)]
 			case strings.HasSuffix(part, "{") && len(blocks) < 16:
-				blocks = append(blocks, strings.TrimSpace(strings.TrimSuffix(part, "{")))
+				blocks = append(blocks, clipKey(strings.TrimSpace(strings.TrimSuffix(part, "{"))))
 			default:
 				where := strings.TrimSpace(table + " " + strings.Join(blocks, " "))
 				out = append(out, entry{key: clipKey(where) + " | " + withoutCounters(part), line: e.line})

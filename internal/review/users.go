@@ -73,8 +73,9 @@ func (s *subject) passwd(before, after string) {
 	b, a := parsePasswd(before), parsePasswd(after)
 	s.newlyGarbled(b.bad, a.bad)
 	added, removed, changed := compare(b.entries(), a.entries())
+	owners := a.owners()
 	for _, e := range added {
-		s.userAdded(one(e), e.line, a)
+		s.userAdded(one(e), e.line, owners)
 	}
 	for _, e := range removed {
 		s.add(Medium, s.note("user %s is removed", one(e).name).at(s, false, e.line))
@@ -98,7 +99,7 @@ func (s *subject) newlyGarbled(before, after []line) {
 	s.garbled(High, true, bad)
 }
 
-func (s *subject) userAdded(u account, l line, all passwd) {
+func (s *subject) userAdded(u account, l line, owners map[uint32]string) {
 	f := s.note("user %s is added with uid %d and shell %s", u.name, int(u.uid), u.shell).at(s, true, mask(l, 1))
 	switch {
 	case u.uid == 0 && u.name != "root":
@@ -112,12 +113,18 @@ func (s *subject) userAdded(u account, l line, all passwd) {
 	default:
 		s.add(Low, f)
 	}
-	for _, o := range all.users {
-		if o.uid == u.uid && o.name != u.name && u.uid != 0 {
-			s.add(High, s.note("user %s is added with the uid %d of %s", u.name, int(u.uid), o.name).at(s, true, mask(l, 1)))
-			return
-		}
+	if o := owners[u.uid]; o != u.name && u.uid != 0 {
+		s.add(High, s.note("user %s is added with the uid %d of %s", u.name, int(u.uid), o).at(s, true, mask(l, 1)))
 	}
+}
+
+// owners returns the first account of each uid.
+func (p passwd) owners() map[uint32]string {
+	out := make(map[uint32]string, len(p.users))
+	for _, u := range slices.Backward(p.users) {
+		out[u.uid] = u.name
+	}
+	return out
 }
 
 func (s *subject) userChanged(c pair) {

@@ -81,40 +81,49 @@ func (j *judge) deletions() {
 func (j *judge) goneDirs(gone map[change.Path]int) {
 	count := map[change.Path]int{}
 	size := map[change.Path]int64{}
-	var tops []change.Path
+	over := tops{gone, map[change.Path]change.Path{}}
+	var whole []change.Path
 	for p := range gone {
-		if top := topmost(p, gone); top == p {
-			tops = append(tops, p)
+		if over.of(p) == p {
+			whole = append(whole, p)
 		}
 	}
 	for _, op := range j.plan.Ops {
 		if c := op.Change; c != nil && c.Kind() == change.Delete && c.Before.Type != change.Dir {
-			top := topmost(c.Path, gone)
+			top := over.of(c.Path)
 			count[top]++
 			size[top] += c.Before.Size
 		}
 	}
-	slices.Sort(tops)
-	for _, p := range tops {
+	slices.Sort(whole)
+	for _, p := range whole {
 		if sev := dirWeight(string(p), count[p]); sev > 0 {
 			j.add(Deletions, sev, gone[p], fmt.Sprintf("the whole directory %s is deleted, with %d files and %d bytes", clip(string(p)), count[p], size[p]), Evidence{Op: gone[p]})
 		}
 	}
 }
 
-// topmost returns the highest deleted directory that holds p, or "".
-func topmost(p change.Path, gone map[change.Path]int) change.Path {
-	var top change.Path
-	for {
-		if gone[p] > 0 {
-			top = p
-		}
-		i := strings.LastIndexByte(string(p), '/')
-		if i <= 0 {
-			return top
-		}
-		p = p[:i]
+// tops finds the highest deleted directory that holds a path. It remembers what it
+// found, for a target may send long paths.
+type tops struct {
+	gone  map[change.Path]int
+	known map[change.Path]change.Path
+}
+
+// of returns that directory, p itself if it is one, or "".
+func (t tops) of(p change.Path) change.Path {
+	if top, ok := t.known[p]; ok {
+		return top
 	}
+	var top change.Path
+	if i := strings.LastIndexByte(string(p), '/'); i > 0 {
+		top = t.of(p[:i])
+	}
+	if top == "" && t.gone[p] > 0 {
+		top = p
+	}
+	t.known[p] = top
+	return top
 }
 
 // dirWeight of a directory that goes as a whole: by what it is, then by how much
