@@ -386,22 +386,29 @@ func BenchmarkDiff50MiB(b *testing.B) {
 // A target that sends what costs most gets no more than bounded work.
 func TestHostileSizes(t *testing.T) {
 	t.Parallel()
-	for name, line := range map[string]string{
-		"accounts": "u%d:x:7:7::/:/bin/sh\n", "fields": "%d:::\n", "aliases": "Cmnd_Alias A%d = A1\nu ALL = A%[1]d\n", "settings": "k%d = v { x; } \n", "jobs": "* * * * * j%d\n",
-		"packages": "Package: p%d\nStatus: i ok installed\nVersion: 1\n\n", "pem": "-----BEGIN CERTIFICATE-----\n%d\n", "blocks": "b%d {\n", "joined": "x%d \\\n",
+	for _, c := range []struct{ line, paths string }{
+		{"u%d:x:7:7::/:/bin/sh\n", "/etc/passwd"},
+		{"%d:::\n", "/etc/group /etc/gshadow /etc/passwd"},
+		{"Cmnd_Alias A%d = A1\nu ALL = A%[1]d\n", "/etc/sudoers"},
+		{"k%d = v { x; } \n", "/etc/sysctl.conf /etc/nftables.conf /srv/.env"},
+		{"* * * * * j%d\n", "/etc/crontab /etc/hosts"},
+		{"Package: p%d\nStatus: i ok installed\nVersion: 1\n\n", "/var/lib/dpkg/status"},
+		{"-----BEGIN CERTIFICATE-----\n%d\n", "/etc/ssl/x.pem /usr/local/share/ca-certificates/x.crt"},
+		{"b%d {\n", "/etc/nftables.conf"},
+		{"x%d \\\n", "/etc/pam.d/x /etc/sudoers"},
 	} {
 		var b strings.Builder
-		for i := 0; b.Len() < maxJudged-200; i++ {
-			fmt.Fprintf(&b, line, i)
+		for i := 0; b.Len() < 2<<20; i++ {
+			fmt.Fprintf(&b, c.line, i)
 		}
-		for _, p := range fuzzPaths {
+		for _, p := range strings.Fields(c.paths) {
 			start := time.Now()
 			d := (&made{}).edit(p, "x=1\n", b.String()).doc()
 			if took := time.Since(start); took > 5*time.Second {
-				t.Errorf("%s in %s took %s", name, p, took)
+				t.Errorf("%q in %s took %s", c.line, p, took)
 			}
 			if len(d.Risks) > 200 {
-				t.Errorf("%s in %s: %d risks", name, p, len(d.Risks))
+				t.Errorf("%q in %s: %d risks", c.line, p, len(d.Risks))
 			}
 		}
 	}

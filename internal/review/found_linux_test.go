@@ -22,8 +22,8 @@ const (
 	demoUnit = `printf '[Unit]\nDescription=demo\n[Service]\nExecStart=/opt/demo --safe\nUser=alice\nNoNewPrivileges=yes\n[Install]\nWantedBy=multi-user.target\n' > /etc/systemd/system/demo.service`
 	newKey   = `ssh-keygen -q -t ed25519 -N '' -C alice@laptop -f /var/tmp/k; mkdir -p -m 700 /home/alice/.ssh`
 	keyFile  = newKey + `; cat /var/tmp/k.pub > /home/alice/.ssh/authorized_keys`
-	ca       = `openssl req -x509 -newkey rsa:2048 -nodes -keyout /var/tmp/ca.key -out /var/tmp/ca.pem -days 900 -subj /CN=Demo-CA 2>/dev/null`
-	site     = `mkdir -p /etc/ssl/site; openssl req -x509 -newkey rsa:2048 -nodes -keyout /var/tmp/s.key -out /etc/ssl/site/a.pem -days 300 -subj /CN=a.example -addext subjectAltName=DNS:a.example,DNS:b.example 2>/dev/null`
+	ca       = `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout /var/tmp/ca.key -out /var/tmp/ca.pem -days 900 -subj /CN=Demo-CA 2>/dev/null`
+	site     = `mkdir -p /etc/ssl/site; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout /var/tmp/s.key -out /etc/ssl/site/a.pem -days 300 -subj /CN=a.example -addext subjectAltName=DNS:a.example,DNS:b.example 2>/dev/null`
 	reissue  = `openssl req -x509 -key /var/tmp/s.key -out /etc/ssl/site/a.pem `
 	filter   = `mkdir -p /etc/iptables; iptables -P INPUT DROP; iptables -A INPUT -p tcp --dport 22 -j ACCEPT; iptables -A INPUT -s 10.9.9.9 -j DROP; iptables-save > /etc/iptables/rules.v4`
 	refill   = `iptables-restore < /etc/iptables/rules.v4; `
@@ -83,7 +83,7 @@ func foundCases() []foundCase {
 		{"authority", ca, `cp /var/tmp/ca.pem /usr/local/share/ca-certificates/demo.crt; update-ca-certificates`, Certificates, High, "an authority is trusted from now on, by /usr/local/share/ca-certificates/demo.crt: certificate of Demo-CA"},
 		{"short certificate", site, reissue + `-days 10 -subj /CN=a.example -addext subjectAltName=DNS:a.example,DNS:b.example`, Certificates, Medium, "expires within 30 days"},
 		{"name lost", site, reissue + `-days 300 -subj /CN=a.example -addext subjectAltName=DNS:a.example`, Certificates, High, "no longer holds for b.example"},
-		{"other issuer", site, `openssl req -x509 -newkey rsa:2048 -nodes -keyout /var/tmp/t.key -out /etc/ssl/site/a.pem -days 300 -subj /CN=evil -addext subjectAltName=DNS:a.example,DNS:b.example`, Certificates, Medium, "another issuer: CN=evil instead of CN=a.example"},
+		{"other issuer", site, `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout /var/tmp/t.key -out /etc/ssl/site/a.pem -days 300 -subj /CN=evil -addext subjectAltName=DNS:a.example,DNS:b.example`, Certificates, Medium, "another issuer: CN=evil instead of CN=a.example"},
 		{"no certificate", site, `echo junk > /etc/ssl/site/a.pem`, Certificates, High, "no longer holds a certificate"},
 		{"open key", "", `mkdir -p /srv/app; openssl genpkey -algorithm ed25519 > /srv/app/tls.key; chmod 644 /srv/app/tls.key`, Secrets, High, "holds a private key and is open to everybody"},
 		{"open env", "", `mkdir -p /srv/app; echo DB_PASSWORD=hunter22 > /srv/app/.env; chgrp alice /srv/app/.env; chmod 640 /srv/app/.env`, Secrets, Medium, "a value for DB_PASSWORD and is open to group"},

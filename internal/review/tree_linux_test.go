@@ -65,11 +65,15 @@ for d in ` + bound + `; do mount --bind "$R/$d" "/$d"; done
 exec sh -euc "umask 022; $1"
 `
 
+// templateDir is where template has its tree, once it is called.
+var templateDir string
+
 var template = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "bowline-review-")
 	if err != nil {
 		return "", err
 	}
+	templateDir = dir
 	if out, err := shell(dir, "sh", "-euc", prepare); err != nil {
 		return dir, fmt.Errorf("%w: %s", err, out)
 	}
@@ -78,10 +82,8 @@ var template = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if os.Geteuid() == 0 {
-		if dir, err := template(); err == nil {
-			os.RemoveAll(dir)
-		}
+	if templateDir != "" {
+		os.RemoveAll(templateDir)
 	}
 	os.Exit(code)
 }
@@ -94,7 +96,7 @@ func shell(root string, argv ...string) (string, error) {
 	return string(out), err
 }
 
-// change runs setup and then do, and returns what do changed as a plan.
+// changed runs setup and then do, and returns what do changed as a plan.
 func changed(t *testing.T, setup, do string) (plan.Plan, map[string][]byte) {
 	t.Helper()
 	testkit.Root(t)
@@ -115,7 +117,9 @@ func changed(t *testing.T, setup, do string) (plan.Plan, map[string][]byte) {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
-	run(setup + "\n:")
+	if setup != "" {
+		run(setup)
+	}
 	before := scan(t, root, contents)
 	run(do)
 	after := scan(t, root, contents)
