@@ -132,6 +132,19 @@ func TestPlanAsAWhole(t *testing.T) {
 	}
 }
 
+// An account that takes uid 0 does not take root's name.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	d := (&made{}).edit("/etc/passwd", "root:x:0:0::/root:/bin/sh\n", "m:x:0:0::/m:/bin/sh\na:x:7:7::/a:/bin/sh\nb:x:7:7::/b:/bin/sh\n").create("/srv/x", "1").doc()
+	d.in.Plan.Ops[1].Change.After.UID = 7
+	if got := d.Rows[1].Detail; !strings.HasSuffix(got, "owner root:root") {
+		t.Error(got)
+	}
+	if f := d.Facts(2); !slices.Contains(f, Fact{"owner", "", "7 (a)"}) {
+		t.Error(f)
+	}
+}
+
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ undo, argv, want string }{

@@ -218,6 +218,7 @@ func quietCases() []quietCase {
 		{"renewed", site, reissue + `-days 390 -subj /CN=a.example -addext subjectAltName=DNS:a.example,DNS:b.example`, Certificates},
 		{"signing request", site, `openssl req -new -key /var/tmp/s.key -subj /CN=a.example -out /etc/ssl/site/a.csr`, Certificates},
 		{"closed key", "", `mkdir -p /srv/app; (umask 077; openssl genpkey -algorithm ed25519 > /srv/app/tls.key)`, Secrets},
+		{"new account", "", `useradd -M bob`, Secrets},
 		{"own group", "", `echo 'API_TOKEN=abcdef123456' > /home/alice/.env; chown alice:alice /home/alice/.env; chmod 640 /home/alice/.env`, Secrets},
 		{"no secret", "", `echo 'LOG_LEVEL=debug' > /srv/app.conf`, Secrets},
 		{"comment in profile", `echo 'umask 022' > /etc/profile.d/x.sh`, `echo '# x' >> /etc/profile.d/x.sh`, ShellProfile},

@@ -16,12 +16,12 @@ type names struct {
 }
 
 func namesOf(p plan.Plan, contents map[string][]byte) names {
-	n := names{users: map[uint32]string{}, groups: map[uint32]string{}, homes: map[string]string{}}
+	n := names{users: map[uint32]string{0: "root"}, groups: map[uint32]string{0: "root"}, homes: map[string]string{}}
 	for _, op := range p.Ops {
 		if op.Change == nil || op.Change.Path != "/etc/passwd" && op.Change.Path != "/etc/group" {
 			continue
 		}
-		for _, s := range []change.State{op.Change.Before, op.Change.After} { // the later one counts
+		for _, s := range []change.State{op.Change.After, op.Change.Before} { // what is known stays
 			text := string(contents[s.SHA256])
 			if len(text) > maxJudged {
 				continue
@@ -38,9 +38,9 @@ func namesOf(p plan.Plan, contents map[string][]byte) names {
 
 func (n names) readUsers(text string) {
 	for _, u := range parsePasswd(text).users {
-		n.users[u.uid] = u.name
+		keep(n.users, u.uid, u.name) // of two with one uid the first is shown, as getpwuid does
 		if len(u.home) > 1 {
-			n.homes[u.home] = u.name
+			keep(n.homes, u.home, u.name)
 		}
 	}
 }
@@ -49,8 +49,14 @@ func (n names) readGroups(text string) {
 	for l := range eachLine(text) {
 		f := strings.Split(l.text, ":")
 		if id, ok := parseID(field(f, 2)); ok && len(f) == 4 {
-			n.groups[id] = f[0]
+			keep(n.groups, id, f[0])
 		}
+	}
+}
+
+func keep[K comparable](m map[K]string, k K, name string) {
+	if _, ok := m[k]; !ok {
+		m[k] = name
 	}
 }
 
@@ -60,9 +66,6 @@ func (n names) group(id uint32) string { return named(n.groups, id) }
 func named(m map[uint32]string, id uint32) string {
 	if name, ok := m[id]; ok {
 		return fmt.Sprintf("%d (%s)", id, name)
-	}
-	if id == 0 {
-		return "0 (root)"
 	}
 	return fmt.Sprint(id)
 }

@@ -350,6 +350,11 @@ func (s *subject) judgeSecret() {
 	if what == "" {
 		return
 	}
+	if open&^wasOpen == 0 && b.GID == a.GID {
+		if had, _ := s.secret(b); had != "" {
+			return // as open as it was
+		}
+	}
 	sev, who := Medium, "group "+s.j.host.group(a.GID)
 	if open&0o006 != 0 {
 		sev, who = High, "everybody"
