@@ -74,6 +74,9 @@ func parseCertificates(text string) (list []found, others, bad int) {
 		}
 		list = append(list, found{c, line{n, "certificate of " + subjectName(c) + " until " + c.NotAfter.UTC().Format(time.DateOnly)}})
 	}
+	if len(list)+bad >= maxCertificates && bytes.Contains(rest, []byte("-----BEGIN ")) {
+		bad++ // those after it are not looked at
+	}
 	if len(list) == 0 && others == 0 && bad == 0 && text != "" {
 		if c, err := x509.ParseCertificate([]byte(text)); err == nil {
 			return []found{{c, line{}}}, 0, 0

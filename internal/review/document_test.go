@@ -132,6 +132,27 @@ func TestPlanAsAWhole(t *testing.T) {
 	}
 }
 
+// Ways to hide a line from a parser that is laxer, or stricter, than the program.
+func TestNotHidden(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ path, after, want string }{
+		{"/etc/passwd", strings.Repeat("#\n", maxLines+1) + "m:x:0:0::/:/bin/sh\n", "high users /etc/passwd is changed, and its content"},
+		{"/etc/sudoers", "# note \\\nm ALL=(ALL) NOPASSWD: ALL\n", "high sudoers sudo allows any command without"},
+		{"/etc/sudoers", "m ALL = (root, #0) NOPASSWD: ALL\n", "high sudoers sudo allows any command without"},
+		{"/etc/sudoers", "#1000 ALL = NOPASSWD: ALL\n", "high sudoers sudo allows any command without"},
+		{"/etc/sudoers", "m ALL = NOPASSWD: A\\\nLL\n", "sudoers sudo allows"},
+		{"/etc/ssh/sshd_config", "Banner x \\\nPermitRootLogin yes\n", "high sshd-config"},
+		{"/etc/ssh/sshd_config", "permitrootlogin=\"yes\"\n", "high sshd-config"},
+		{"/etc/sysctl.conf", "a = 1 \\\nkernel/yama/ptrace_scope=0\n", "high kernel-settings"},
+		{"/etc/passwd", "+::0:0::/:/bin/sh\n", "high users /etc/passwd could not be parsed"},
+		{"/usr/local/share/ca-certificates/x.crt", strings.Repeat("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", maxCertificates+1), "high certificates"},
+	} {
+		if got := summary((&made{}).edit(tt.path, "", tt.after).doc().Risks); !strings.Contains(got, tt.want) {
+			t.Errorf("%s: no %q in %.500s", tt.path, tt.want, got)
+		}
+	}
+}
+
 // An account that takes uid 0 does not take root's name.
 func TestNames(t *testing.T) {
 	t.Parallel()

@@ -125,7 +125,7 @@ func (s *subject) periodic(before, after string) {
 
 // script compares the statements of a program text.
 func (s *subject) script(format, before, after string) {
-	b, a := statements(before, "#"), statements(after, "#")
+	b, a := continued(before, "#"), continued(after, "#")
 	added, removed, _ := compare(b, a)
 	if len(added)+len(removed) == 0 && sameOrder(b, a) && s.c.Before.Type == s.c.After.Type {
 		return
@@ -234,7 +234,7 @@ func maskWeight(unit string) Severity {
 // follow each other.
 func unitEntries(text string) (out []entry, bad []line) {
 	section := ""
-	for _, e := range statements(text, "#;") {
+	for _, e := range continued(text, "#;") {
 		if strings.HasPrefix(e.key, "[") {
 			section = e.key
 			continue

@@ -67,11 +67,11 @@ type sudoersFile struct {
 
 func parseSudoers(text string) sudoersFile {
 	f := sudoersFile{aliases: map[string]string{}}
-	for _, e := range statements(text, "") {
+	for _, e := range continued(text, "") {
 		if strings.HasPrefix(e.key, "#") && !strings.HasPrefix(e.key, "#include") && !sudoUID(e.key) {
 			continue
 		}
-		e.key = withoutTail(e.key)
+		e.key = withoutRemark(e.key)
 		word, rest, _ := strings.Cut(e.key, " ")
 		switch {
 		case strings.HasPrefix(word, "@include"), strings.HasPrefix(word, "#include"), strings.HasPrefix(word, "Defaults"),
@@ -89,6 +89,20 @@ func parseSudoers(text string) sudoersFile {
 		f.rules = append(f.rules, e)
 	}
 	return f
+}
+
+// withoutRemark cuts a trailing comment; "#" and digits is a uid.
+func withoutRemark(key string) string {
+	for at := 0; ; {
+		i := strings.Index(key[at:], " #")
+		if i < 0 {
+			return key
+		}
+		at += i + 2
+		if at >= len(key) || !isDigit(key[at]) {
+			return strings.TrimSpace(key[:at-2])
+		}
+	}
 }
 
 // sudoUID reports whether a line that begins with "#" is a rule for a uid.
@@ -401,10 +415,10 @@ func (s *subject) replacedCode(_, _ string) {
 }
 
 func (s *subject) pam(before, after string) {
-	s.judgeStatements(statements(before, "#"), statements(after, "#"), func(e entry, added bool) (Severity, string) {
+	s.judgeStatements(continued(before, "#"), continued(after, "#"), func(e entry, added bool) (Severity, string) {
 		return pamWeight(s.path, strings.ToLower(e.key), added)
 	})
-	if b, a := statements(before, "#"), statements(after, "#"); !sameOrder(b, a) {
+	if b, a := continued(before, "#"), continued(after, "#"); !sameOrder(b, a) {
 		added, removed, _ := compare(b, a)
 		if len(added)+len(removed) == 0 {
 			s.add(Medium, s.note("the order of rules in %s changes", s.path))

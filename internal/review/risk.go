@@ -72,10 +72,10 @@ func (r Risk) ops() []int {
 const (
 	maxJudged   = 4 << 20 // bytes of one file that are parsed
 	maxAll      = 32 << 20
-	maxLines    = 60000 // of one file
-	maxFindings = 40    // of one class in one file
-	maxEvidence = 8     // of one risk
-	maxQuote    = 160   // bytes of a line that are quoted
+	maxLines    = 200000 // of one file; one with more is not judged
+	maxFindings = 40     // of one class in one file
+	maxEvidence = 8      // of one risk
+	maxQuote    = 160    // bytes of a line that are quoted
 )
 
 // judge looks at one plan.
@@ -164,7 +164,7 @@ func (s *subject) apply(r rule) {
 // content returns a file's text if it is kept and within bounds.
 func (s *subject) content(x change.State) (string, bool) {
 	text, ok := contentOf(x, s.j.contents)
-	if !ok || len(text) > maxJudged || len(text) > s.j.room {
+	if !ok || len(text) > maxJudged || len(text) > s.j.room || strings.Count(text, "\n") >= maxLines {
 		return "", false
 	}
 	s.j.room -= len(text)
@@ -271,8 +271,7 @@ type line struct {
 	text string
 }
 
-// eachLine yields the lines of text, up to maxLines; the last has no number if
-// there are more.
+// eachLine yields the lines of text, up to maxLines; a longer one is not judged.
 func eachLine(text string) func(yield func(line) bool) {
 	return func(yield func(line) bool) {
 		for n := 1; text != "" && n <= maxLines; n++ {
@@ -326,9 +325,21 @@ func compare(before, after []entry) (added, removed []entry, changed []pair) {
 	return added, removed, changed
 }
 
-// statements returns the lines that say something, with white space normalised and
-// lines that end in a backslash joined. comment are the characters that begin one.
+// statements returns the lines that say something, with white space normalised.
+// comment are the characters that begin one.
 func statements(text, comment string) []entry {
+	var out []entry
+	for l := range eachLine(text) {
+		if t := strings.TrimSpace(l.text); t != "" && !strings.ContainsRune(comment, rune(t[0])) {
+			out = append(out, statement(t, l))
+		}
+	}
+	return out
+}
+
+// continued is statements for formats where a backslash at the end of a line joins
+// it with the next. A comment is never joined: what follows it is judged.
+func continued(text, comment string) []entry {
 	var out []entry
 	var joined strings.Builder
 	first := line{}
@@ -340,7 +351,7 @@ func statements(text, comment string) []entry {
 			}
 			first = l
 		}
-		more := strings.HasSuffix(t, "\\")
+		more := strings.HasSuffix(t, "\\") && (joined.Len() > 0 || t[0] != '#')
 		joined.WriteString(strings.TrimSuffix(t, "\\"))
 		joined.WriteByte(' ')
 		if more && joined.Len() < 64<<10 {

@@ -46,7 +46,7 @@ func (s *subject) profile(before, after string) {
 		s.newProfile(after)
 		return
 	}
-	s.judgeStatements(statements(before, "#"), statements(after, "#"), func(e entry, added bool) (Severity, string) {
+	s.judgeStatements(continued(before, "#"), continued(after, "#"), func(e entry, added bool) (Severity, string) {
 		if !added {
 			return Low, "a line is removed"
 		}
@@ -63,7 +63,7 @@ func (s *subject) newHome() bool {
 
 // newProfile looks only for what no skeleton has.
 func (s *subject) newProfile(after string) {
-	for _, e := range statements(after, "#") {
+	for _, e := range continued(after, "#") {
 		if sev, what := s.profileLine(e.key); sev == High {
 			s.add(High, s.note("%s: %s: %s", s.path, what, e.key).at(s, true, e.line))
 		}
@@ -146,7 +146,7 @@ func firewallEntries(text string) []entry {
 	var out []entry
 	var blocks []string
 	table := ""
-	for _, e := range statements(text, "#") {
+	for _, e := range continued(text, "#") {
 		t := withoutTail(e.key)
 		for _, part := range strings.SplitAfter(strings.ReplaceAll(t, "}", ";};"), ";") {
 			part = strings.TrimSpace(strings.TrimRight(strings.TrimSpace(part), ";"))
@@ -440,7 +440,7 @@ func sysctlWeight(name, value string) Severity {
 }
 
 func (s *subject) udev(before, after string) {
-	s.judgeStatements(statements(before, "#"), statements(after, "#"), func(e entry, added bool) (Severity, string) {
+	s.judgeStatements(continued(before, "#"), continued(after, "#"), func(e entry, added bool) (Severity, string) {
 		switch {
 		case added && (strings.Contains(e.key, "RUN") || strings.Contains(e.key, "PROGRAM") || strings.Contains(e.key, "IMPORT{program}")):
 			return High, "a program runs when a device appears"

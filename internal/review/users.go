@@ -87,15 +87,11 @@ func (s *subject) passwd(before, after string) {
 
 // newlyGarbled reports lines that cannot be read and were not there before.
 func (s *subject) newlyGarbled(before, after []line) {
-	var bad []line
-	for _, l := range after {
-		if !slices.ContainsFunc(before, func(o line) bool { return o.text == l.text }) && len(bad) < 1000 {
-			bad = append(bad, l)
-		}
-		if len(before) > 1000 {
-			break // nothing is left to be said about such a file
-		}
+	known := make(map[string]bool, len(before))
+	for _, l := range before {
+		known[l.text] = true
 	}
+	bad := slices.DeleteFunc(after, func(l line) bool { return known[l.text] })
 	s.garbled(High, true, bad)
 }
 
