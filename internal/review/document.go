@@ -80,6 +80,9 @@ func New(in Input) *Document {
 	d.Rows = d.rows()
 	d.Outline = outline(in.Plan, d.Rows)
 	d.Totals = sum(in.Plan, d.Rows)
+	for _, r := range d.Risks {
+		d.Totals.weigh(r.Severity)
+	}
 	return d
 }
 
@@ -219,6 +222,17 @@ func (t *Totals) count(r Row, op plan.Operation) {
 	}
 	if len(r.Risks) > 0 {
 		t.Risky++
+	}
+}
+
+func (t *Totals) weigh(s Severity) {
+	switch s {
+	case High:
+		t.High++
+	case Medium:
+		t.Medium++
+	default:
+		t.Low++
 	}
 }
 

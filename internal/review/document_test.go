@@ -127,6 +127,9 @@ func TestPlanAsAWhole(t *testing.T) {
 	if strings.Contains(got, "-b-0002") || d.Risks[0].Severity != High || len(d.Rows[0].Risks) != 1 || strings.Join(d.Header.Output, "|") != "one|two" {
 		t.Errorf("%s%+v", got, d.Header)
 	}
+	if x := d.Totals; x.High != 1 || x.Medium != 3 || x.Low != 0 || x.Risky != 1 {
+		t.Errorf("%+v", x)
+	}
 	if d := (&made{}).create("/etc/x", "1").doc(); len(d.Risks) != 0 {
 		t.Errorf("a plain file: %s", summary(d.Risks))
 	}

@@ -2,6 +2,7 @@ package review
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/bowline-sh/bowline/change"
@@ -75,7 +76,7 @@ func (n names) owner(s change.State) string {
 		if x, ok := m[id]; ok {
 			return x
 		}
-		return fmt.Sprint(id)
+		return strconv.FormatUint(uint64(id), 10)
 	}
 	return name(n.users, s.UID) + ":" + name(n.groups, s.GID)
 }

@@ -295,11 +295,15 @@ type pair struct{ before, after entry }
 
 // compare matches entries by key. Results are in the order of the files.
 func compare(before, after []entry) (added, removed []entry, changed []pair) {
-	old := make(map[string]entry, len(before))
-	seen := map[string]int{}
-	numbered := func(e entry) string {
+	type number struct {
+		key string
+		n   int // among those with the same key
+	}
+	old := make(map[number]entry, len(before))
+	seen := make(map[string]int, len(before))
+	numbered := func(e entry) number {
 		seen[e.key]++
-		return fmt.Sprintf("%d %s", seen[e.key], e.key)
+		return number{e.key, seen[e.key]}
 	}
 	for _, e := range before {
 		old[numbered(e)] = e
