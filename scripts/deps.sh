@@ -21,6 +21,17 @@ test|check|bench)
 	need ssh-audit ssh-audit
 	need ncat ncat
 	need tmux tmux
+	# Real tools whose changes the risks of a plan are tested on.
+	need visudo sudo
+	need crontab cron
+	need openssl openssl
+	need setcap libcap2-bin
+	need setfacl acl
+	need nft nftables
+	need iptables-save iptables
+	need ufw ufw
+	need logrotate logrotate
+	need update-ca-certificates ca-certificates
 	;;
 esac
 case $1 in

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -161,24 +162,40 @@ func (env *Env) showSession(s bowline.Session) {
 	if s.Message != "" {
 		fmt.Fprintf(w, "  %s\n", safe(s.Message))
 	}
-	for _, x := range s.Plan.Warnings {
+	d := review.New(review.Input{Plan: s.Plan, Contents: s.Contents, Digest: s.Digest})
+	env.showHeader(w, d)
+	fmt.Fprintln(w)
+	for _, item := range d.Outline {
+		if item.Group != nil {
+			env.showGroup(w, *item.Group)
+			continue
+		}
+		env.showRow(w, d.Rows[item.Row-1])
+	}
+	if len(d.Rows) == 0 {
+		fmt.Fprintln(w, "  nothing would change")
+	}
+	fmt.Fprintf(w, "\nPlan: %s.\n%s, mode %s\n", d.Totals, s.Digest, s.Plan.Mode)
+	env.showCommands(s)
+}
+
+// showHeader prints what the reader must know first: what the dry run could not
+// see, how it ended, and the risks with the lines that show them.
+func (env *Env) showHeader(w io.Writer, d *review.Document) {
+	for _, x := range d.Header.Warnings {
 		fmt.Fprintf(w, "  %s %s\n", env.colour(red, "warning:"), safe(x))
 	}
-	if s.Plan.Exit != 0 {
-		fmt.Fprintf(w, "  %s the script ended with exit code %d in the dry run, and said:\n", env.colour(red, "warning:"), s.Plan.Exit)
-		for _, line := range lastLines(string(s.Plan.Stdout)+string(s.Plan.Stderr), 12) {
+	if d.Header.Exit != 0 {
+		fmt.Fprintf(w, "  %s the script ended with exit code %d in the dry run, and said:\n", env.colour(red, "warning:"), d.Header.Exit)
+		for _, line := range d.Header.Output {
 			fmt.Fprintf(w, "    | %s\n", safe(line))
 		}
 	}
-	fmt.Fprintln(w)
-	for _, r := range review.Rows(s.Plan) {
-		env.showRow(w, r)
+	for _, r := range d.Risks {
+		if r.Op > 0 {
+			env.showRisk(w, r)
+		}
 	}
-	if len(s.Plan.Ops) == 0 {
-		fmt.Fprintln(w, "  nothing would change")
-	}
-	fmt.Fprintf(w, "\nPlan: %s.\n%s, mode %s\n", review.Sum(s.Plan), s.Digest, s.Plan.Mode)
-	env.showCommands(s)
 }
 
 // showCommands prints what the deferred commands said when they were run.
@@ -201,39 +218,88 @@ func (env *Env) showCommands(s bowline.Session) {
 	}
 }
 
-// lastLines returns up to n lines from the end of text.
-func lastLines(text string, n int) []string {
-	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	return lines[max(0, len(lines)-n):]
+func (env *Env) showRisk(w io.Writer, r review.Risk) {
+	colours := map[review.Severity]string{review.High: red, review.Medium: "33", review.Low: faint}
+	fmt.Fprintf(w, "  %s %s (operation %d, %s)\n", env.colour(colours[r.Severity], r.Severity.String()+":"), safe(r.Text), r.Op, r.Class)
+	if r.Severity == review.Low {
+		return
+	}
+	for _, e := range r.Evidence {
+		if e.Line > 0 && e.Text != "" {
+			fmt.Fprintf(w, "      %s line %d: %s\n", side(e.After), e.Line, env.colour(faint, safe(e.Text)))
+		}
+	}
+}
+
+func side(after bool) string {
+	if after {
+		return "new"
+	}
+	return "old"
 }
 
 func (env *Env) showRow(w io.Writer, r review.Row) {
 	colours := map[string]string{"+": green, "-": red, "~": "33", "!": "35;1"}
 	fmt.Fprintf(w, "  %4d %s %s  %s\n", r.N, env.colour(colours[r.Symbol], r.Symbol), safe(r.Subject), env.colour(faint, safe(r.Detail)))
 	if len(r.Risks) > 0 {
-		fmt.Fprintf(w, "         %s %s\n", env.colour(red, "look:"), strings.Join(r.Risks, ", "))
+		fmt.Fprintf(w, "         %s %s\n", env.colour(red, "look:"), strings.Join(classes(r.Risks), ", "))
 	}
 }
 
-// showDiff prints every change with its diff.
-func (env *Env) showDiff(s bowline.Session) { env.showChanges(s.Plan, s.Contents) }
-
-func (env *Env) showChanges(p plan.Plan, contents map[string][]byte) {
-	rows := review.Rows(p)
-	for i, op := range p.Ops {
-		env.showRow(env.Stdout, rows[i])
-		if op.Change == nil {
-			continue
+// classes returns the classes of risks with the worst severity of each.
+func classes(risks []review.Risk) []string {
+	var out []string
+	worst := map[review.Class]review.Severity{}
+	for _, r := range risks {
+		worst[r.Class] = max(worst[r.Class], r.Severity)
+	}
+	for _, r := range risks {
+		if text := fmt.Sprintf("%s (%s)", r.Class, worst[r.Class]); !slices.Contains(out, text) {
+			out = append(out, text)
 		}
-		for line := range strings.Lines(review.Diff(*op.Change, contents)) {
-			line = safe(strings.TrimSuffix(line, "\n"))
-			switch {
-			case strings.HasPrefix(line, "+"):
-				line = env.colour(green, line)
-			case strings.HasPrefix(line, "-"):
-				line = env.colour(red, line)
+	}
+	return out
+}
+
+func (env *Env) showGroup(w io.Writer, g review.Group) {
+	fmt.Fprintf(w, "       %s %d operations below %s  %s\n", env.colour(faint, "..."), len(g.Rows), safe(g.Dir),
+		env.colour(faint, fmt.Sprintf("%d to create, %d to change, %d to delete", g.Totals.Created, g.Totals.Changed, g.Totals.Deleted)))
+}
+
+// showChanges prints every change with its diff. Contents that are secret by their
+// place are shown only if asked for.
+func (env *Env) showChanges(p plan.Plan, contents map[string][]byte, secrets bool) {
+	d := review.New(review.Input{Plan: p, Contents: contents})
+	for _, r := range d.Rows {
+		env.showRow(env.Stdout, r)
+		diff := d.Diff(r.N)
+		if r.Sensitive && !secrets && len(diff.Hunks) > 0 {
+			diff = review.Diff{Note: "secret content; see it with --sensitive"}
+		}
+		for _, note := range []string{diff.Note, diff.Cut} {
+			if note != "" {
+				fmt.Fprintf(env.Stdout, "         (%s)\n", safe(note))
 			}
-			fmt.Fprintf(env.Stdout, "         %s\n", line)
+		}
+		for _, h := range diff.Hunks {
+			env.showHunk(h)
+		}
+	}
+}
+
+func (env *Env) showHunk(h review.Hunk) {
+	fmt.Fprintf(env.Stdout, "         %s\n", env.colour(faint, h.Header()))
+	for _, l := range h.Lines {
+		line := safe(string(l.Kind) + l.Text)
+		switch l.Kind {
+		case review.Inserted:
+			line = env.colour(green, line)
+		case review.Deleted:
+			line = env.colour(red, line)
+		}
+		fmt.Fprintf(env.Stdout, "         %s\n", line)
+		if l.NoEOL {
+			fmt.Fprintf(env.Stdout, "         \\ no newline at the end of the file\n")
 		}
 	}
 }

@@ -123,13 +123,14 @@ func newSessionShow(env *Env) *cobra.Command {
 }
 
 func newDiffCommand(env *Env) *cobra.Command {
-	return &cobra.Command{
-		Use: "diff ID", Short: "Show what a session would change, line by line", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env),
-		RunE: withSession(env, func(_ context.Context, _ *bowline.Client, s bowline.Session) error {
-			env.showDiff(s)
-			return nil
-		}),
-	}
+	var secrets bool
+	cmd := &cobra.Command{Use: "diff ID", Short: "Show what a session would change, line by line", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
+	cmd.Flags().BoolVar(&secrets, "sensitive", false, "also lines of files that hold secrets, as /etc/shadow")
+	cmd.RunE = withSession(env, func(_ context.Context, _ *bowline.Client, s bowline.Session) error {
+		env.showChanges(s.Plan, s.Contents, secrets)
+		return nil
+	})
+	return cmd
 }
 
 type approveOptions struct {
@@ -409,7 +410,7 @@ func (env *Env) showDrift(s bowline.Session, d bowline.Drift) {
 		p.Ops = append(p.Ops, plan.Operation{Change: &c.Change})
 	}
 	fmt.Fprintf(env.Stdout, "%s: %d paths differ on %s\n", s.ID, len(d.Changes), safe(s.Target))
-	env.showChanges(p, d.Contents)
+	env.showChanges(p, d.Contents, false)
 }
 
 func newSessionPrune(env *Env) *cobra.Command {

@@ -41,7 +41,7 @@ func sessionsDir() (string, error) {
 
 // Bounds on what goes to the client besides the plan, in bytes.
 const (
-	maxContent  = 256 << 10 // of one file
+	maxContent  = 4 << 20   // of one file; the status of dpkg on a full system fits
 	maxContents = 16 << 20  // of all
 	maxOutput   = 256 << 10 // of the script's output
 )
@@ -225,13 +225,26 @@ func digestOf(v ...any) string {
 // contents collects small texts before and after, for diffs.
 func (d dryRun) contents(p plan.Plan, layer string) map[string][]byte {
 	kept := newContents()
-	for _, op := range p.Ops {
-		if c := op.Change; c != nil {
-			kept.add(c.Before, string(c.Path))
-			kept.add(c.After, filepath.Join(layer, c.After.SHA256))
+	for _, first := range []bool{true, false} { // where reviewers look first, as far as there is room
+		for _, op := range p.Ops {
+			if c := op.Change; c != nil && telling(string(c.Path)) == first {
+				kept.add(c.Before, string(c.Path))
+				kept.add(c.After, filepath.Join(layer, c.After.SHA256))
+			}
 		}
 	}
 	return kept.byDigest
+}
+
+// telling reports whether a file is likely to decide what a plan is: configuration,
+// what is installed, and what belongs to people.
+func telling(path string) bool {
+	for _, dir := range []string{"/etc/", "/var/lib/dpkg/status", "/lib/apk/db/", "/root/", "/home/", "/var/spool/cron/", "/boot/"} {
+		if strings.HasPrefix(path, dir) {
+			return true
+		}
+	}
+	return false
 }
 
 // contents are small texts by digest, as many as there is room for.
