@@ -31,6 +31,7 @@ type node struct {
 	inode [2]uint64
 	mtime int64
 	dir   bool
+	file  bool
 }
 
 // read returns what is at p, and false if there is nothing.
@@ -41,7 +42,7 @@ func read(p string) (node, bool, error) {
 	} else if err != nil {
 		return node{}, false, err
 	}
-	n := node{inode: [2]uint64{st.Dev, st.Ino}, mtime: st.Mtim.Nano(), dir: st.Mode&unix.S_IFMT == unix.S_IFDIR}
+	n := node{inode: [2]uint64{st.Dev, st.Ino}, mtime: st.Mtim.Nano(), dir: st.Mode&unix.S_IFMT == unix.S_IFDIR, file: st.Mode&unix.S_IFMT == unix.S_IFREG}
 	n.what = fmt.Sprintf("%07o %d:%d", st.Mode, st.Uid, st.Gid)
 	if !n.dir {
 		n.links = uint64(st.Nlink)
@@ -166,12 +167,17 @@ func walk(dir, as string, out map[string]bool) error {
 
 // rule says how two trees are compared.
 type rule struct {
-	// exact compares all times. Otherwise times since since are only held to be
-	// of that time on both sides, as documented: the time of applying stands for
-	// the time of running.
-	exact bool
-	since [2]int64
-	skip  func(p string, dir bool) bool
+	// exact compares all times. Otherwise they are compared as documented, the first
+	// tree being what the script made and the second what was applied:
+	//
+	//   - a time that the script did not choose is the time of applying
+	//   - what has the state it had before keeps its time, but for a file whose
+	//     time the script chose
+	//   - the time of a directory that was there before is not planned
+	exact  bool
+	before *world
+	since  [2]int64 // when the script and the plan began
+	skip   func(p string, dir bool) bool
 }
 
 // compare returns what differs between two worlds.
@@ -230,20 +236,31 @@ func comparePath(t testing.TB, w [2]*world, p string, r rule, groups [2]map[[2]u
 				}
 				text[i] += fmt.Sprintf(" %d links, first %q", n[i].links, groups[i][n[i].inode])
 			}
-			text[i] += r.time(i, n[i])
 		}
 	}
-	if text[0] == text[1] {
+	if text[0] == text[1] && (!there[0] || r.timely(t, p, n)) {
 		return nil
 	}
-	return []string{fmt.Sprintf("%q\n\t%s\n\t%s", p, text[0], text[1])}
+	return []string{fmt.Sprintf("%q\n\t%s at %d\n\t%s at %d", p, text[0], n[0].mtime, text[1], n[1].mtime)}
 }
 
-func (r rule) time(i int, n node) string {
-	if !r.exact && n.mtime >= r.since[i] {
-		return " new"
+// timely reports whether the times of a path are as the rule says.
+func (r rule) timely(t testing.TB, p string, n [2]node) bool {
+	if n[0].mtime == n[1].mtime {
+		return true
 	}
-	return fmt.Sprintf(" at %d", n.mtime)
+	if r.exact {
+		return false
+	}
+	chosen := n[0].mtime < r.since[0]
+	was, there, err := read(r.before.root(p))
+	if err != nil {
+		t.Fatalf("read %q: %v", p, err)
+	}
+	if there && (was.dir && n[0].dir || was.what == n[0].what && was.mtime == n[1].mtime && !(chosen && n[0].file)) {
+		return true
+	}
+	return !chosen && n[1].mtime >= r.since[1]
 }
 
 // volatile reports whether plans leave a path out, as documented in package
