@@ -3,10 +3,13 @@
 package overlay
 
 import (
+	"encoding/hex"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +28,7 @@ type entry struct {
 	inode   string // identity of the inode in the view, for hard links; "" for directories
 	keeper  bool   // the inode is still the one that the base has at this path
 	bound   bool   // the path is a mount of one file
+	base    inode  // of a file with other links that was moved with its directory
 }
 
 // capture turns the layers into changes, stretch by stretch. All that a stretch
@@ -41,6 +45,8 @@ type capture struct {
 	cur  map[string]*entry       // what differs now
 	hash map[hashKey]hashed
 	sent map[string]bool
+
+	written map[inode]string // in the index: the copy of a file with several links
 
 	seen      int
 	sentBytes int64
@@ -70,7 +76,7 @@ func newCapture(s *stage, start time.Time) *capture {
 
 // stretch returns what changed since the last call.
 func (c *capture) stretch() (change.Changeset, error) {
-	c.cur = map[string]*entry{}
+	c.cur, c.written = map[string]*entry{}, map[inode]string{}
 	for _, l := range c.stage.layers {
 		if l.flags&unix.MS_RDONLY != 0 || c.rules.of(l.point) == volatileAll {
 			continue
@@ -123,10 +129,126 @@ func (c *capture) layer(l *layer) error {
 	if l.copied {
 		return c.walk(l, l.point, l.upper, "")
 	}
+	if err := c.findWritten(l); err != nil {
+		return err
+	}
 	if err := c.walk(l, l.point, l.upper, l.point); err != nil {
 		return err
 	}
-	return c.index(l)
+	if err := c.index(l); err != nil {
+		return err
+	}
+	return c.stayed(l)
+}
+
+// inode is one of the base.
+type inode struct{ dev, ino uint64 }
+
+// findWritten notes which files of the base with several links have a copy: a name
+// of one that was moved with its directory shows the copy too.
+func (c *capture) findWritten(l *layer) error {
+	if c.mode == plan.User {
+		return nil
+	}
+	names, err := readNames(l.work + "/index")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		raw, err := hex.DecodeString(name)
+		if err != nil {
+			continue
+		}
+		from, ok := parseOrigin(raw)
+		if !ok {
+			continue
+		}
+		var base, copied unix.Stat_t
+		file := l.work + "/index/" + name
+		if err := unix.Lstat(file, &copied); err != nil || copied.Mode&unix.S_IFMT == unix.S_IFDIR || copied.Mode&unix.S_IFMT == unix.S_IFCHR && copied.Rdev == 0 {
+			continue
+		}
+		if err := statHandle(l.point, from, &base); err == nil {
+			c.written[inode{base.Dev, base.Ino}] = file
+		}
+	}
+	return nil
+}
+
+// stayed adds the names that stayed where they are of files of which others moved
+// with their directories: the moved ones shall be links to them.
+func (c *capture) stayed(l *layer) error {
+	names := map[inode]int{}
+	moved := map[inode]*entry{}
+	for p, e := range c.cur {
+		if e.base != (inode{}) && within(p, l.point) {
+			names[e.base]++
+			moved[e.base] = e
+		}
+	}
+	want := map[inode]int{}
+	for id, e := range moved {
+		if int(e.state.NLink) > names[id] {
+			want[id] = int(e.state.NLink)
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	return c.eachName(l, want, func(p string, id inode) {
+		if _, touched := c.cur[p]; !touched && !c.hidden(p) && c.rules.of(p) == state {
+			e := *moved[id]
+			e.base, e.content, e.keeper = inode{}, p, true
+			c.cur[p] = &e
+		}
+	})
+}
+
+// eachName calls found for the names that the base has of inodes, of which want
+// tells how many there are. Like [capture.eachLink] it looks near known names first.
+func (c *capture) eachName(l *layer, want map[inode]int, found func(string, inode)) error {
+	seen, budget, left := map[string]bool{}, linkSearch, 0
+	for _, n := range want {
+		left += n
+	}
+	visit := func(p string, d fs.DirEntry, err error) error {
+		budget--
+		switch {
+		case left == 0 || budget <= 0:
+			return fs.SkipAll
+		case err != nil:
+			return nil // it went away
+		case d.IsDir():
+			if seen[p] || p != l.point && c.stage.view.point(p) {
+				return fs.SkipDir
+			}
+			seen[p] = true
+			return nil
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(p, &st); err != nil || want[inode{st.Dev, st.Ino}] == 0 {
+			return nil
+		}
+		id := inode{st.Dev, st.Ino}
+		want[id]--
+		left--
+		found(p, id)
+		return nil
+	}
+	for p, st := range c.base {
+		if st.NLink > 1 && within(p, l.point) {
+			if err := filepath.WalkDir(path.Dir(p), visit); err != nil {
+				return err
+			}
+		}
+	}
+	if err := filepath.WalkDir(l.point, visit); err != nil {
+		return err
+	}
+	if left > 0 {
+		c.stage.warn("files with other hard links were moved with their directories; %d of their names were not found", left)
+	}
+	return nil
 }
 
 func refuse(format string, args ...any) error {
@@ -297,7 +419,15 @@ func (c *capture) moved(lower, view string) error {
 		return err
 	}
 	e := &entry{state: st, content: lower}
-	if st.Type != change.Dir {
+	if st.NLink > 1 {
+		e.base = inode{m.dev, m.ino}
+	}
+	if file, ok := c.written[e.base]; ok {
+		if st, m, err = c.read(file); err != nil {
+			return err
+		}
+		e.state, e.content, e.inode, e.base = st, file, fmt.Sprintf("%d:%d", m.dev, m.ino), inode{}
+	} else if st.Type != change.Dir {
 		e.inode = fmt.Sprintf("base:%d:%d", m.dev, m.ino)
 	}
 	c.cur[view] = e
