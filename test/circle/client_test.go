@@ -46,7 +46,7 @@ func newHost(t testing.TB) *host {
 	if err := os.WriteFile(dir+"/enter", fmt.Appendf(nil, enterText, h.enter), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h.server = testkit.SSHD(t, testkit.ConfigLines("SetEnv HOME="+dir, "ForceCommand "+dir+"/enter"))
+	h.server = testkit.SSHD(t, testkit.ConfigLines("SetEnv HOME="+dir, "ForceCommand "+dir+"/enter", "LogLevel INFO"))
 	h.client = newClient(t, h.server)
 	return h
 }

@@ -23,19 +23,24 @@ func TestOracle(t *testing.T) {
 	oracles(t, seed, corpus)
 }
 
-// oracles shares two hosts and one untouched world between many scripts.
+// oracles shares one untouched world between many scripts.
 func oracles(t *testing.T, seed string, scripts map[string]string) {
+	pristine := newWorld(t, seed)
+	many(t, scripts, func(t *testing.T, h *host, script string) { oracle(t, h, pristine, seed, script) })
+}
+
+// many runs a test of each script on one of two hosts.
+func many(t *testing.T, scripts map[string]string, test func(t *testing.T, h *host, script string)) {
 	hosts := make(chan *host, 2)
 	for range cap(hosts) {
 		hosts <- newHost(t)
 	}
-	pristine := newWorld(t, seed)
 	for _, name := range slices.Sorted(maps.Keys(scripts)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := <-hosts
 			defer func() { hosts <- h }()
-			oracle(t, h, pristine, seed, scripts[name])
+			test(t, h, scripts[name])
 		})
 	}
 }

@@ -110,6 +110,10 @@ func attributes(p string) (string, error) {
 // plan, an apply or a rollback leaves behind.
 var ours = []string{"/root/.cache/bowline", "/root/.local/share/bowline"}
 
+func isOurs(p string) bool {
+	return slices.ContainsFunc(ours, func(d string) bool { return p == d || strings.HasPrefix(p, d+"/") })
+}
+
 // paths are those of a world in which it may differ from any other: its layer, with
 // what of the machine's root is hidden by it, and its play directory.
 func (w *world) paths(t testing.TB) map[string]bool {
@@ -199,7 +203,7 @@ func compare(t testing.TB, a, b *world, r rule) []string {
 	groups := [2]map[[2]uint64]string{{}, {}}
 	var out []string
 	for _, p := range list {
-		if slices.ContainsFunc(ours, func(d string) bool { return p == d || strings.HasPrefix(p, d+"/") }) {
+		if isOurs(p) {
 			continue
 		}
 		out = append(out, comparePath(t, [2]*world{a, b}, p, r, groups)...)
