@@ -325,8 +325,9 @@ func (s *Session) Lock() (unlock func() error, err error) {
 	return release, nil
 }
 
-// Decide notes a person's approval or rejection. It does not check more than that
-// it is for this plan; Apply does.
+// Decide notes a person's approval or rejection. It does not check it; Apply does. An
+// approval that was not used gives way to another: one that is bad, or that somebody
+// made up, must not be in the way of a good one.
 func (s *Session) Decide(a plan.Approval, now time.Time) error {
 	unlock, err := s.Lock()
 	if err != nil {
@@ -337,7 +338,8 @@ func (s *Session) Decide(a plan.Approval, now time.Time) error {
 	if a.Reject {
 		to = plan.Rejected
 	}
-	if !plan.CanMove(s.rec.Status, to) {
+	again := s.rec.Status == plan.Approved && to == plan.Approved && s.rec.Approval == ""
+	if !again && !plan.CanMove(s.rec.Status, to) {
 		return s.illegal(to)
 	}
 	b, err := json.Marshal(a)
@@ -453,7 +455,10 @@ func (s *Session) openJournal(m *model) (*journal.Journal, *os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	err = journal.Prefix(f, s.rec.JournalHead, s.rec.JournalSize)
+	err = s.settled(f)
+	if err == nil {
+		err = journal.Prefix(f, s.rec.JournalHead, s.rec.JournalSize)
+	}
 	var j *journal.Journal
 	if err == nil {
 		j, err = journal.Open(f, m.replay)
@@ -466,6 +471,16 @@ func (s *Session) openJournal(m *model) (*journal.Journal, *os.File, error) {
 		return nil, nil, err
 	}
 	return j, f, nil
+}
+
+// settled refuses a journal that grew after the session came to its end: only of an
+// unfinished one may the end be torn.
+func (s *Session) settled(f *os.File) error {
+	info, err := f.Stat()
+	if err == nil && s.rec.Status == plan.Executed && info.Size() != s.rec.JournalSize {
+		err = fmt.Errorf("%w: it has %d bytes, not %d", journal.ErrTampered, info.Size(), s.rec.JournalSize)
+	}
+	return err
 }
 
 // Status returns where the session stands.
