@@ -154,6 +154,18 @@ func TestApprovalWorksOnce(t *testing.T) {
 	g.wantRefused(t, diag.Denied, f.before)
 }
 
+// A directory of a session that was replaced is no directory of the session.
+func TestReplacedDirectory(t *testing.T) {
+	t.Parallel()
+	root(t)
+	f := setup(t, `echo a >a`, `echo b >a`)
+	sh(t, f.dir, "mv layer ../elsewhere; ln -s ../elsewhere layer")
+	if _, err := Open(f.dir, f.host); !errors.Is(err, ErrTampered) || diag.KindOf(err) != diag.Denied {
+		t.Errorf("open: %v", err)
+	}
+	wantTree(t, f.host, f.before)
+}
+
 // Any change of a byte of any file is found before the first effect.
 func TestTampered(t *testing.T) {
 	t.Parallel()

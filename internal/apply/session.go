@@ -170,7 +170,9 @@ func Open(dir, root string) (_ *Session, err error) {
 		return nil, err
 	}
 	for name, d := range map[string]**safepath.Dir{LayerDir: &s.layer, checkpointDir: &s.cp, outputsDir: &s.out} {
-		if *d, err = s.dir.Open(name); err != nil {
+		if *d, err = s.dir.Open(name); gone(err) {
+			return nil, s.altered("%s is not the directory that was made", name)
+		} else if err != nil {
 			return nil, err
 		}
 	}
