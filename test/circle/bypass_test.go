@@ -112,7 +112,7 @@ func TestWithoutApproval(t *testing.T) {
 	s := h.plan(t, touching)
 	before, c := picture(t, h.world), h.helper(t)
 	a := good(s)
-	for _, verb := range []string{helper.VerbApply, helper.VerbResume, helper.VerbRollback, helper.VerbDecide, helper.VerbRemove, "exec", ""} {
+	for _, verb := range []string{helper.VerbApply, helper.VerbResume, helper.VerbRollback, helper.VerbDecide, helper.VerbRemove, "exec"} {
 		_, err := ask(t, c, verb, helper.SessionRequest{Session: s.ID, Force: true, Rerun: true, Skip: true})
 		h.refused(t, before, err, diag.Denied, diag.Refused, diag.Usage)
 	}

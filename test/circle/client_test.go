@@ -4,7 +4,7 @@ package circle
 
 import (
 	"context"
-	"errors"
+
 	"fmt"
 	"io"
 	"os"
@@ -198,5 +198,3 @@ func await(t testing.TB, what string, ok func() bool) {
 		time.Sleep(2 * time.Millisecond)
 	}
 }
-
-var errCut = errors.New("the link was cut")

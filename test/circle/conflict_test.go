@@ -15,22 +15,26 @@ import (
 	"github.com/bowline-sh/bowline/plan"
 )
 
-// picture is everything of a world in which it differs from the machine, but what
-// Bowline keeps there.
+// nodes are what a world has where it differs from the machine, but what Bowline
+// keeps there.
+func (w *world) nodes(t testing.TB) map[string]node {
+	t.Helper()
+	out := map[string]node{}
+	for p := range w.paths(t) {
+		if n, there := w.at(t)(p); there && !isOurs(p) {
+			out[p] = n
+		}
+	}
+	return out
+}
+
+// picture is nodes in words.
 func picture(t testing.TB, w *world) map[string]string {
 	t.Helper()
+	nodes := w.nodes(t)
 	out, first := map[string]string{}, map[[2]uint64]string{}
-	for _, p := range slices.Sorted(maps.Keys(w.paths(t))) {
-		if isOurs(p) {
-			continue
-		}
-		n, there, err := read(w.root(p))
-		if err != nil {
-			t.Fatalf("read %q: %v", p, err)
-		}
-		if !there {
-			continue
-		}
+	for _, p := range slices.Sorted(maps.Keys(nodes)) {
+		n := nodes[p]
 		out[p] = fmt.Sprintf("%s at %d", n.what, n.mtime)
 		if !n.dir {
 			if _, ok := first[n.inode]; !ok {

@@ -51,7 +51,7 @@ func oracle(t *testing.T, h *host, pristine *world, seed, script string) {
 	}
 	direct := newWorld(t, seed)
 	h.in(t, direct)
-	times := rule{before: pristine, since: [2]int64{now()}, skip: volatile}
+	times := rule{was: pristine.at(t), since: [2]int64{now()}, skip: volatile}
 	exit := h.direct(t, script)
 	circle := newWorld(t, seed)
 	h.in(t, circle)

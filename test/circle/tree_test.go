@@ -110,6 +110,17 @@ func attributes(p string) (string, error) {
 // plan, an apply or a rollback leaves behind.
 var ours = []string{"/root/.cache/bowline", "/root/.local/share/bowline"}
 
+// at returns what an untouched world has.
+func (w *world) at(t testing.TB) func(p string) (node, bool) {
+	return func(p string) (node, bool) {
+		n, there, err := read(w.root(p))
+		if err != nil {
+			t.Fatalf("read %q: %v", p, err)
+		}
+		return n, there
+	}
+}
+
 func isOurs(p string) bool {
 	return slices.ContainsFunc(ours, func(d string) bool { return p == d || strings.HasPrefix(p, d+"/") })
 }
@@ -178,10 +189,10 @@ type rule struct {
 	//   - what has the state it had before keeps its time, but for a file whose
 	//     time the script chose
 	//   - the time of a directory that was there before is not planned
-	exact  bool
-	before *world
-	since  [2]int64 // when the script and the plan began
-	skip   func(p string, dir bool) bool
+	exact bool
+	was   func(p string) (node, bool) // before the script
+	since [2]int64                    // when the script and the plan began
+	skip  func(p string, dir bool) bool
 }
 
 // compare returns what differs between two worlds.
@@ -242,14 +253,14 @@ func comparePath(t testing.TB, w [2]*world, p string, r rule, groups [2]map[[2]u
 			}
 		}
 	}
-	if text[0] == text[1] && (!there[0] || r.timely(t, p, n)) {
+	if text[0] == text[1] && (!there[0] || r.timely(p, n)) {
 		return nil
 	}
 	return []string{fmt.Sprintf("%q\n\t%s at %d\n\t%s at %d", p, text[0], n[0].mtime, text[1], n[1].mtime)}
 }
 
 // timely reports whether the times of a path are as the rule says.
-func (r rule) timely(t testing.TB, p string, n [2]node) bool {
+func (r rule) timely(p string, n [2]node) bool {
 	if n[0].mtime == n[1].mtime {
 		return true
 	}
@@ -257,10 +268,7 @@ func (r rule) timely(t testing.TB, p string, n [2]node) bool {
 		return false
 	}
 	chosen := n[0].mtime < r.since[0]
-	was, there, err := read(r.before.root(p))
-	if err != nil {
-		t.Fatalf("read %q: %v", p, err)
-	}
+	was, there := r.was(p)
 	if there && (was.dir && n[0].dir || was.what == n[0].what && was.mtime == n[1].mtime && !(chosen && n[0].file)) {
 		return true
 	}
