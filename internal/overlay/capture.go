@@ -389,7 +389,7 @@ func (c *capture) lowerOf(l *layer, upper, below string) (string, error) {
 
 // gone notes that a path of the base, with all below it, is not in the view.
 func (c *capture) gone(view string) error {
-	if c.rules.of(view) == volatileAll {
+	if c.rules.of(view) == volatileAll || within(view, c.stage.Scratch) { // which holds the view
 		return nil
 	}
 	if err := c.overMount(view); err != nil {
@@ -411,7 +411,7 @@ func (c *capture) moved(lower, view string) error {
 	if c.stage.view.covers(lower) {
 		return refuse("%q was renamed, and there is a mount below it", lower)
 	}
-	if c.rules.of(view) == volatileAll {
+	if c.rules.of(view) == volatileAll || within(lower, c.stage.Scratch) {
 		return nil
 	}
 	st, m, err := c.read(lower)
