@@ -4,6 +4,7 @@ package circle
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -26,7 +27,7 @@ echo more >> a; chmod 600 b; rm -rf full; mkdir full; echo n > full/3; ln n1 n2;
 systemctl stop two
 mv d q; chown 7:8 o; rm pipe; mkfifo pipe2; head -c 2000000 /dev/zero > big2; chmod 4711 c; rm x; mkdir x; echo x > x/x
 systemctl start three
-echo late > late; rm n1; echo again >> a; rmdir empty; touch -d 1999-09-09 p1
+echo late > late; echo m > m/late; rm n1; echo again >> a; rmdir empty; touch -d 1999-09-09 p1
 systemctl reload four
 `
 
@@ -228,6 +229,15 @@ func TestCutInCommand(t *testing.T) {
 			})
 			cut(t, c.host)
 			c.brokenOff(t, s.ID, <-answer)
+			if name == "link cut" { // it is busy: nobody is told that it failed
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				r, err := c.client.Resume(ctx, s.ID, bowline.ApplyOptions{})
+				cancel()
+				if err == nil || r.Status == plan.Executed {
+					t.Errorf("resume while it goes on: %+v, %v", r, err)
+				}
+				c.is(t, s.ID, plan.Applying)
+			}
 			c.must(t, "rm /run/gate.x 2>/dev/null; mv /run/gate /run/gate.x; echo go > /run/gate.x")
 			if name == "killed" {
 				r, err := c.client.Resume(t.Context(), s.ID, bowline.ApplyOptions{})
@@ -243,6 +253,45 @@ func TestCutInCommand(t *testing.T) {
 			}
 			c.back(t, s.ID)
 			same(t, "-before +rolled back", c.pristine, c.world, exactly)
+		})
+	}
+}
+
+// broken are states that a target can get into while an apply is under way, and
+// what puts them right.
+var broken = map[string]struct{ breaks, mends string }{
+	"disk full":        {`mount -o remount,size=3200k ` + play, `mount -o remount,size=50% ` + play},
+	"out of inodes":    {`mount -o remount,nr_inodes=$(($(df --output=iused ` + play + ` | tail -1) + 1)) ` + play, `mount -o remount,nr_inodes=0 ` + play},
+	"read-only":        {`mount -o remount,ro ` + play, `mount -o remount,rw ` + play},
+	"directory gone":   {`mv ` + play + `/m ` + play + `/m.away`, `mv ` + play + `/m.away ` + play + `/m`},
+	"directory a link": {`mv ` + play + `/m ` + play + `/m.away; ln -s m.away ` + play + `/m`, `rm ` + play + `/m; mv ` + play + `/m.away ` + play + `/m`},
+	"command fails":    {`touch /run/fails; exit 9`, `rm /run/fails`},
+}
+
+// TestBrokenTarget breaks the target from inside a command of the plan. The answer
+// is partial; when the cause is gone both ways work.
+func TestBrokenTarget(t *testing.T) {
+	for name, b := range broken {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCrash(t, nil)
+			for _, back := range []bool{false, true} {
+				s := c.begin(t)
+				c.must(t, "cat > /run/hook <<'HOOK'\n#!/bin/sh\ntest $1 = stop || exit 0\nrm /run/hook\n"+b.breaks+"\nHOOK\nchmod 755 /run/hook")
+				r, err := c.client.Apply(t.Context(), s.ID, bowline.ApplyOptions{})
+				if diag.KindOf(err) != diag.Partial || r.Status == plan.Executed || diag.HintOf(err) == "" {
+					t.Fatalf("apply: %+v, %v (%s)", r, err, diag.KindOf(err))
+				}
+				c.is(t, s.ID, plan.Partial)
+				c.must(t, b.mends)
+				if !back {
+					c.finish(t, s.ID)
+					same(t, "-script +resumed", c.direct, c.world, c.times)
+					c.once(t)
+				}
+				c.back(t, s.ID)
+				same(t, "-before +rolled back", c.pristine, c.world, exactly)
+			}
 		})
 	}
 }

@@ -54,6 +54,7 @@ cat > /run/systemctl <<'SYSTEMCTL'
 case $0 in */runlevel) echo N 5; exit 0;; esac
 case " $* " in "  ") exit 0;; *" is-"*) echo inactive; exit 3;; *" show "*|*" list-"*|*" status "*|*" cat "*) exit 0;; esac
 test ! -p /run/gate || read line < /run/gate
+test ! -x /run/hook || /run/hook "$@" || exit 9
 n=$(ls /run/calls | wc -l); d=/run/calls/$(printf %03d $n); mkdir $d
 tr '\0' '\n' < /proc/$$/cmdline | tail -n +2 > $d/argv
 cat /proc/$$/environ > $d/env; pwd -P > $d/cwd; cat > $d/stdin
