@@ -21,6 +21,12 @@ test|check|bench)
 	need ssh-audit ssh-audit
 	need ncat ncat
 	need tmux tmux
+	need git git
+	need make make
+	need gcc gcc
+	need perl perl
+	need sqlite3 sqlite3
+	need setcap libcap2-bin
 	;;
 esac
 case $1 in
