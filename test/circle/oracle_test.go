@@ -29,13 +29,19 @@ func oracles(t *testing.T, seed string, scripts map[string]string) {
 	many(t, scripts, func(t *testing.T, h *host, script string) { oracle(t, h, pristine, seed, script) })
 }
 
+// few scripts all run by default.
+const few = 6
+
 // many runs a test of each script on one of two hosts.
 func many(t *testing.T, scripts map[string]string, test func(t *testing.T, h *host, script string)) {
 	hosts := make(chan *host, 2)
 	for range cap(hosts) {
 		hosts <- newHost(t)
 	}
-	for _, name := range slices.Sorted(maps.Keys(scripts)) {
+	for i, name := range slices.Sorted(maps.Keys(scripts)) {
+		if !full() && len(scripts) > few && i%4 != 0 && !strings.HasPrefix(name, "deferred l") && !strings.Contains(name, "link moved") {
+			continue // by default one of four, and what was wrong before
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := <-hosts
