@@ -32,6 +32,11 @@ test|check|bench)
 	need ufw ufw
 	need logrotate logrotate
 	need update-ca-certificates ca-certificates
+	need git git
+	need make make
+	need gcc gcc
+	need perl perl
+	need sqlite3 sqlite3
 	;;
 esac
 case $1 in

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Long campaigns: every fuzz target for FUZZTIME (default 60s), then the tests
-# again and again (SOAK_COUNT, default 5).
+# Long campaigns: every fuzz target for FUZZTIME (default 60s), then the full circle
+# with every package and every moment of a crash, then the tests again and again
+# (SOAK_COUNT, default 5).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
@@ -10,4 +11,5 @@ for dir in $(git grep -lE '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort
 		go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-60s}" "./$dir"
 	done
 done
+BOWLINE_CIRCLE=full go test -count 1 -timeout 1h ./test/circle
 go test -p 1 -count "${SOAK_COUNT:-5}" -timeout 2h ./...

@@ -196,7 +196,8 @@ func (s *Session) ways() string {
 	return "finish it with 'bowline session resume " + s.name + "'\nor take it back with 'bowline rollback " + s.name + "'"
 }
 
-// Resume finishes an apply that was broken off.
+// Resume finishes an apply that was broken off. One that came to its end meanwhile
+// needs nothing, and is no error.
 func (s *Session) Resume(ctx context.Context, opts Options) (Outcome, error) {
 	out := Outcome{Status: s.rec.Status, Total: len(s.plan.Ops)}
 	unlock, err := s.Lock()
@@ -204,7 +205,10 @@ func (s *Session) Resume(ctx context.Context, opts Options) (Outcome, error) {
 		return out, err
 	}
 	defer unlock()
-	out.Status = s.rec.Status
+	if out.Status = s.rec.Status; out.Status == plan.Executed { // it went on while nobody looked
+		out.Done = out.Total
+		return out, nil
+	}
 	opts.Force = false
 	e, err := s.reopen(ctx, opts, &out)
 	if err != nil {

@@ -23,3 +23,21 @@ func TestApplyThenRollback(t *testing.T) {
 		t.Errorf("status %s", s)
 	}
 }
+
+// Whoever asks again after the end, because the answer was lost, is told the end.
+func TestAskedAgain(t *testing.T) {
+	t.Parallel()
+	root(t)
+	f := setup(t, `echo a >a`, `echo b >a`)
+	f.apply(t)
+	after := picture(t, f.host)
+	if out, err := f.open(t).Resume(t.Context(), options()); err != nil || out.Status != plan.Executed || out.Done != out.Total {
+		t.Errorf("resume of what was executed: %+v, %v", out, err)
+	}
+	wantTree(t, f.host, after)
+	f.rollback(t)
+	if out, err := f.open(t).Rollback(t.Context(), options()); err != nil || out.Status != plan.RolledBack {
+		t.Errorf("rollback of what was rolled back: %+v, %v", out, err)
+	}
+	wantTree(t, f.host, f.before)
+}

@@ -82,7 +82,8 @@ type model struct {
 	stretches []plan.Stretch
 	tracks    map[change.Path]*track
 	before    [][]change.State                // of each change of each stretch
-	inplace   map[[2]uint64]bool              // inodes that a change writes into
+	inplace   map[[2]uint64]*track            // what inodes that a change writes into may be
+	linked    map[change.Path]bool            // paths that become links of others
 	groups    map[[2]uint64][]change.Path     // touched paths that were links of one inode
 	commands  map[int]*[2]command             // by operation; forward and undo
 	stretch   map[int]*[2]struct{ b, e bool } // by number; begun and ended, forward and undo
@@ -98,7 +99,7 @@ func inode(id safepath.ID) [2]uint64 { return [2]uint64{id.Dev, id.Ino} }
 
 func newModel(p plan.Plan, entries []checkpoint.Entry) *model {
 	m := &model{
-		plan: p, stretches: p.Stretches(), tracks: map[change.Path]*track{}, inplace: map[[2]uint64]bool{},
+		plan: p, stretches: p.Stretches(), tracks: map[change.Path]*track{}, inplace: map[[2]uint64]*track{}, linked: map[change.Path]bool{},
 		groups: map[[2]uint64][]change.Path{}, commands: map[int]*[2]command{}, stretch: map[int]*[2]struct{ b, e bool }{},
 		dirs: map[change.Path]bool{}, doneOps: map[int]bool{},
 	}
@@ -124,8 +125,9 @@ func newModel(p plan.Plan, entries []checkpoint.Entry) *model {
 			}
 			t.touched = true
 			if c.InPlace {
-				m.inplace[inode(t.orig.ID)] = true
+				m.writes(t.orig, c.After)
 			}
+			m.linked[c.Path] = m.linked[c.Path] || c.Link != ""
 			sim[c.Path] = c.After
 		}
 		m.before = append(m.before, before)
@@ -139,6 +141,15 @@ func newModel(p plan.Plan, entries []checkpoint.Entry) *model {
 		m.stretch[k+1] = &[2]struct{ b, e bool }{}
 	}
 	return m
+}
+
+// writes notes that an inode gets a state in place.
+func (m *model) writes(orig checkpoint.Entry, after change.State) {
+	id := inode(orig.ID)
+	if m.inplace[id] == nil {
+		m.inplace[id] = &track{now: []known{{state: orig.State}}}
+	}
+	m.inplace[id].now = append(m.inplace[id].now, known{state: after})
 }
 
 // steps returns the changes of stretch k, from 1, in the order they are made.
@@ -305,7 +316,22 @@ func (m *model) match(root *safepath.Root, p change.Path) (safepath.Info, bool, 
 			return info, false, err
 		}
 	}
-	return info, t.allows(info) || m.inplace[inode(t.orig.ID)] && t.orig.ID.SameInode(info.ID), nil
+	return info, t.allows(info) || m.shared(p, info), nil
+}
+
+// shared reports whether p is a link of an inode that the plan writes into by
+// another name, and that is in one of the states it gets.
+func (m *model) shared(p change.Path, info safepath.Info) bool {
+	of := m.inplace[inode(info.ID)]
+	if of == nil || !m.linked[p] && !m.tracks[p].orig.ID.SameInode(info.ID) {
+		return false
+	}
+	for _, t := range m.tracks {
+		if info.Type == change.File && t.torn.SameInode(info.ID) {
+			return true
+		}
+	}
+	return of.allows(info)
 }
 
 func (t *track) allows(info safepath.Info) bool {

@@ -114,6 +114,27 @@ func setupPending(t *testing.T, start string, stretches ...string) *fixture {
 	return f
 }
 
+// An approval that was not used gives way to another; a rejection does not.
+func TestBadApprovalSpoilsNothing(t *testing.T) {
+	t.Parallel()
+	root(t)
+	f := setupPending(t, `echo a >a`, `echo b >a`)
+	bad := f.approval(t)
+	bad.Expires = testNow
+	f.approve(t, bad)
+	f.wantRefused(t, diag.Denied, f.before)
+	f.approve(t, f.approval(t))
+	f.apply(t)
+	g := setupPending(t, `echo a >a`, `echo b >a`)
+	no := g.approval(t)
+	no.Reject = true
+	g.approve(t, no)
+	if err := g.open(t).Decide(g.approval(t), testNow); diag.KindOf(err) != diag.Refused {
+		t.Errorf("approving what was rejected: %v", err)
+	}
+	g.wantRefused(t, diag.Denied, g.before)
+}
+
 func TestApprovalWorksOnce(t *testing.T) {
 	t.Parallel()
 	root(t)
@@ -131,6 +152,18 @@ func TestApprovalWorksOnce(t *testing.T) {
 	g := *f
 	g.dir = filepath.Join(sessions, "20261121-other-a3f2")
 	g.wantRefused(t, diag.Denied, f.before)
+}
+
+// A directory of a session that was replaced is no directory of the session.
+func TestReplacedDirectory(t *testing.T) {
+	t.Parallel()
+	root(t)
+	f := setup(t, `echo a >a`, `echo b >a`)
+	sh(t, f.dir, "mv layer ../elsewhere; ln -s ../elsewhere layer")
+	if _, err := Open(f.dir, f.host); !errors.Is(err, ErrTampered) || diag.KindOf(err) != diag.Denied {
+		t.Errorf("open: %v", err)
+	}
+	wantTree(t, f.host, f.before)
 }
 
 // Any change of a byte of any file is found before the first effect.
@@ -168,7 +201,7 @@ func TestTampered(t *testing.T) {
 		flip(t, path)
 		f.wantRefused(t, diag.Denied, picture(t, f.host))
 	}
-	for _, name := range []string{planFile, approvalFile, sessionFile, journalFile, "blob", "checkpoint/manifest.json", "cut"} {
+	for _, name := range []string{planFile, approvalFile, sessionFile, journalFile, "blob", "checkpoint/manifest.json", "cut", "more"} {
 		f := first.again(t, top)
 		f.apply(t)
 		applied := picture(t, f.host)
@@ -185,6 +218,8 @@ func TestTampered(t *testing.T) {
 			if err := os.WriteFile(path, b, 0o600); err != nil {
 				t.Fatal(err)
 			}
+		case "more":
+			sh(t, f.dir, "head -n 1 journal >> journal")
 		default:
 			flip(t, path)
 		}

@@ -20,8 +20,8 @@ import (
 // Rollback brings everything the session touched back to what the checkpoint holds,
 // and runs the undo commands in their places. A nil error means that it is so and
 // durable. Kinds: Conflict: something changed since, or a later session rests on this
-// one, nothing was touched; Partial:
-// not finished, call it again.
+// one, nothing was touched; Partial: not finished, call it again. One that came to its
+// end needs nothing more.
 func (s *Session) Rollback(ctx context.Context, opts Options) (Outcome, error) {
 	out := Outcome{Status: s.rec.Status, Total: len(s.plan.Ops)}
 	unlock, err := s.Lock()
@@ -29,7 +29,9 @@ func (s *Session) Rollback(ctx context.Context, opts Options) (Outcome, error) {
 		return out, err
 	}
 	defer unlock()
-	out.Status = s.rec.Status
+	if out.Status = s.rec.Status; out.Status == plan.RolledBack { // it went on while nobody looked
+		return out, nil
+	}
 	if !plan.CanMove(s.rec.Status, plan.RolledBack) {
 		return out, s.illegal(plan.RolledBack)
 	}

@@ -172,7 +172,9 @@ func Open(dir, root string) (_ *Session, err error) {
 		return nil, err
 	}
 	for name, d := range map[string]**safepath.Dir{LayerDir: &s.layer, CheckpointDir: &s.cp, OutputsDir: &s.out} {
-		if *d, err = s.dir.Open(name); err != nil {
+		if *d, err = s.dir.Open(name); gone(err) {
+			return nil, s.altered("%s is not the directory that was made", name)
+		} else if err != nil {
 			return nil, err
 		}
 	}
@@ -327,9 +329,9 @@ func (s *Session) Lock() (unlock func() error, err error) {
 	return release, nil
 }
 
-// Decide notes a person's approval or rejection. It does not check more than that
-// it is for this plan; Apply does. An approval that was not used may be replaced by
-// another.
+// Decide notes a person's approval or rejection. It does not check it; Apply does. An
+// approval that was not used gives way to another: one that is bad, or that somebody
+// made up, must not be in the way of a good one.
 func (s *Session) Decide(a plan.Approval, now time.Time) error {
 	unlock, err := s.Lock()
 	if err != nil {
@@ -340,7 +342,7 @@ func (s *Session) Decide(a plan.Approval, now time.Time) error {
 	if a.Reject {
 		to = plan.Rejected
 	}
-	again := to == plan.Approved && s.rec.Status == to
+	again := s.rec.Status == plan.Approved && to == plan.Approved && s.rec.Approval == ""
 	if !again && !plan.CanMove(s.rec.Status, to) {
 		return s.illegal(to)
 	}
@@ -457,7 +459,10 @@ func (s *Session) openJournal(m *model) (*journal.Journal, *os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	err = journal.Prefix(f, s.rec.JournalHead, s.rec.JournalSize)
+	err = s.settled(f)
+	if err == nil {
+		err = journal.Prefix(f, s.rec.JournalHead, s.rec.JournalSize)
+	}
 	var j *journal.Journal
 	if err == nil {
 		j, err = journal.Open(f, m.replay)
@@ -470,6 +475,16 @@ func (s *Session) openJournal(m *model) (*journal.Journal, *os.File, error) {
 		return nil, nil, err
 	}
 	return j, f, nil
+}
+
+// settled refuses a journal that grew after the session came to its end: only of an
+// unfinished one may the end be torn.
+func (s *Session) settled(f *os.File) error {
+	info, err := f.Stat()
+	if err == nil && s.rec.Status == plan.Executed && info.Size() != s.rec.JournalSize {
+		err = fmt.Errorf("%w: it has %d bytes, not %d", journal.ErrTampered, info.Size(), s.rec.JournalSize)
+	}
+	return err
 }
 
 // Status returns where the session stands.

@@ -322,6 +322,12 @@ func (e *Engine) onTarget(ctx context.Context, verb string, d Detail, o Options)
 			}
 			d.Status = plan.Applying
 		}
+		if verb == helper.VerbResume && d.Status == plan.Partial {
+			if err := s.Move(ctx, d.ID, plan.Partial, plan.Applying, store.Update{Now: e.cfg.Now()}); err != nil {
+				return err
+			}
+			d.Status = plan.Applying
+		}
 		begun = true
 		return e.call(ctx, c, verb, req, &res, events(o.Progress, &res))
 	})

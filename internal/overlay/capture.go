@@ -26,6 +26,7 @@ type entry struct {
 	keeper  bool   // the inode is still the one that the base has at this path
 	bound   bool   // the path is a mount of one file
 	marked  bool   // the content holds the text of a stub
+	base    inode  // of a file with other links that was moved with its directory
 }
 
 // capture turns the layers into changes, stretch by stretch. All that a stretch
@@ -37,10 +38,13 @@ type capture struct {
 	rules  rules
 	window time.Time // modification times since then were not chosen by the script
 
-	base   map[string]change.State // what the host has; read once
-	prev   map[string]*entry       // what differed after the last stretch
-	cur    map[string]*entry       // what differs now
-	hash   map[hashKey]hashed
+	base map[string]change.State // what the host has; read once
+	prev map[string]*entry       // what differed after the last stretch
+	cur  map[string]*entry       // what differs now
+	hash map[hashKey]hashed
+
+	written map[inode]string // in the index: the copy of a file with several links
+
 	seen   int
 	budget int    // entries of the host that may still be looked at, see linkSearch
 	buf    []byte // to read files through
@@ -65,7 +69,7 @@ func newCapture(s *stage, start time.Time) *capture {
 
 // stretch returns what changed since the last call.
 func (c *capture) stretch() (change.Changeset, error) {
-	c.cur = map[string]*entry{}
+	c.cur, c.written = map[string]*entry{}, map[inode]string{}
 	for _, l := range c.stage.layers {
 		if l.flags&unix.MS_RDONLY != 0 || c.rules.of(l.point) == volatileAll {
 			continue
@@ -137,10 +141,16 @@ func (c *capture) layer(l *layer) error {
 	if l.copied {
 		return c.walk(l, l.point, l.upper, "")
 	}
+	if err := c.findWritten(l); err != nil {
+		return err
+	}
 	if err := c.walk(l, l.point, l.upper, l.point); err != nil {
 		return err
 	}
-	return c.index(l)
+	if err := c.index(l); err != nil {
+		return err
+	}
+	return c.stayed(l)
 }
 
 func refuse(format string, args ...any) error {
@@ -282,7 +292,7 @@ func (c *capture) lowerOf(l *layer, upper, below string) (string, error) {
 
 // gone notes that a path of the base, with all below it, is not in the view.
 func (c *capture) gone(view string) error {
-	if c.rules.of(view) == volatileAll {
+	if c.rules.of(view) == volatileAll || within(view, string(c.stage.Scratch)) { // which holds the view
 		return nil
 	}
 	if err := c.overMount(view); err != nil {
@@ -304,7 +314,7 @@ func (c *capture) moved(lower, view string) error {
 	if c.stage.view.covers(lower) {
 		return refuse("%q was renamed, and there is a mount below it", lower)
 	}
-	if c.rules.of(view) == volatileAll {
+	if c.rules.of(view) == volatileAll || within(lower, string(c.stage.Scratch)) {
 		return nil
 	}
 	st, m, err := c.read(lower)
@@ -312,7 +322,15 @@ func (c *capture) moved(lower, view string) error {
 		return err
 	}
 	e := &entry{state: st, content: lower}
-	if st.Type != change.Dir {
+	if st.NLink > 1 {
+		e.base = inode{m.dev, m.ino, true}
+	}
+	if file, ok := c.written[e.base]; ok {
+		if st, m, err = c.read(file); err != nil {
+			return err
+		}
+		e.state, e.content, e.inode, e.base = st, file, inode{dev: m.dev, ino: m.ino}, inode{}
+	} else if st.Type != change.Dir {
 		e.inode = inode{m.dev, m.ino, true}
 	}
 	c.cur[view] = e

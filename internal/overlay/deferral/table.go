@@ -30,6 +30,7 @@ func services() []Rule {
 				{"help", "..."}, {"get-default"}, {"show-environment"},
 			},
 		},
+		{Name: "runlevel", Reads: [][]string{{"..."}}}, // a link to systemctl, which goes by this name
 		{
 			Name: "service", ReadFlags: append([]string{"--status-all", "-h", "-V"}, help...), Undo: units, Verb: 1,
 			Reads: [][]string{{"*", "status", "..."}},
