@@ -110,7 +110,7 @@ func TestConflictBeforeApply(t *testing.T) {
 		if c := w.calls(t); len(c) > 0 {
 			t.Errorf("it ran %q", c)
 		}
-		h.is(t, s.ID, plan.Failed)
+		h.is(t, s.ID, plan.Approved)
 	})
 }
 

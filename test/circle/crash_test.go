@@ -260,7 +260,7 @@ func TestCutInCommand(t *testing.T) {
 // broken are states that a target can get into while an apply is under way, and
 // what puts them right.
 var broken = map[string]struct{ breaks, mends string }{
-	"disk full":        {`mount -o remount,size=3200k ` + play, `mount -o remount,size=50% ` + play},
+	"disk full":        {`mount -o remount,size=$(($(df -k --output=used ` + play + ` | tail -1) + 8))k ` + play, `mount -o remount,size=50% ` + play},
 	"out of inodes":    {`mount -o remount,nr_inodes=$(($(df --output=iused ` + play + ` | tail -1) + 1)) ` + play, `mount -o remount,nr_inodes=0 ` + play},
 	"read-only":        {`mount -o remount,ro ` + play, `mount -o remount,rw ` + play},
 	"directory gone":   {`mv ` + play + `/m ` + play + `/m.away`, `mv ` + play + `/m.away ` + play + `/m`},
