@@ -69,6 +69,9 @@ show() {
 	[ "$got" = 0 ] || printf '%s(exit code %s)%s\n' "$dim" "$got" "$off"
 }
 
+# look FILE: what the "host", this machine, has.
+look() { printf '%s$ cat %s%s\n' "$bold" "$1" "$off"; cat "$1"; }
+
 say "A host nobody has vouched for is refused, and nothing is written."
 show 11 target add web1 "$(id -un)@127.0.0.1:$port" --key "$dir/client_key"
 say "With the fingerprint its administrator gave us, it becomes a target."
@@ -88,35 +91,36 @@ printf '#!/bin/sh\necho "hello from $(uname -s), $# arguments"; exit 42\n' >"$di
 show 42 run -t web1 -p script --script "$dir/check.sh" -- one two
 say "Every program can read the answer."
 show 0 run -t web1 --json -- cat /etc/hostname
-if [ "$(id -u)" = 0 ]; then
-	# A throwaway directory of the "host", and a service manager that only logs.
-	site=$(mktemp -d /srv/bowline-demo.XXXXXX)
-	printf 'workers=1\nport=80\n' >"$site/app.conf"
-	chmod 755 "$site"
-	cat >"$dir/fix.sh" <<-SCRIPT
-		#!/bin/sh
-		set -e
-		cd $site
-		sed -i s/workers=1/workers=4/ app.conf
-		mkdir conf.d
-		echo 'log=debug' > conf.d/log.conf
-	SCRIPT
-	say "Now the second promise: a real script, run against a copy-on-write view of the real host."
-	show 0 plan -t web1 --note 'more workers' "$dir/fix.sh"
-	id=$("$bowline" session list --limit 1 --json | sed 's/.*"id":"\([^"]*\)".*/\1/')
-	say "Nothing has changed yet, and nothing can be applied before a person has approved exactly this."
-	show 0 run -t web1 -- cat "$site/app.conf"
-	show 12 apply "$id"
-	show 0 diff "$id"
-	show 0 approve "$id" --yes
-	say "Apply replays the captured bytes; the script never runs a second time."
-	show 0 apply "$id"
-	show 0 run -t web1 -- cat "$site/app.conf"
-	say "And back, exactly."
-	show 0 rollback "$id" --yes
-	show 0 run -t web1 -- cat "$site/app.conf"
-fi
+# A throwaway directory of the "host".
+if [ "$(id -u)" = 0 ]; then site=$(mktemp -d /srv/bowline-demo.XXXXXX); else site=$(mktemp -d "$HOME/bowline-demo.XXXXXX"); fi
+printf 'workers=1\nport=80\n' >"$site/app.conf"
+chmod 755 "$site"
+cat >"$dir/fix.sh" <<-SCRIPT
+	#!/bin/sh
+	set -e
+	cd $site
+	sed -i s/workers=1/workers=4/ app.conf
+	mkdir conf.d
+	echo 'log=debug' > conf.d/log.conf
+SCRIPT
+say "Now the second promise: a real script, run against a copy-on-write view of the real host."
+show 0 plan -t web1 --note 'more workers' "$dir/fix.sh"
+id=$("$bowline" session list --limit 1 --json | sed 's/.*"id":"\([^"]*\)".*/\1/')
+say "Nothing has changed yet, and nothing can be applied before a person has approved exactly this."
+look "$site/app.conf"
+show 12 apply "$id"
+show 0 diff "$id"
+show 0 approve "$id" --yes
+say "Apply replays the captured bytes; the script never runs a second time."
+show 0 apply "$id"
+look "$site/app.conf"
+say "And back, exactly."
+show 0 rollback "$id" --yes
+look "$site/app.conf"
 
+say "A receipt tells it all, and is checked with nothing else."
+show 0 session export "$id" -o "$dir/receipt.json"
+show 0 session verify "$dir/receipt.json"
 say "Everything is on record, in a log that shows any edit."
 show 0 audit list --limit 6
 show 0 audit verify
