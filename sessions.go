@@ -61,6 +61,39 @@ func (c *Client) Plan(ctx context.Context, req PlanRequest) (Session, error) {
 	return s, err
 }
 
+// InEffect is a session that was applied and can still be rolled back.
+type InEffect struct {
+	Session string
+	Paths   []change.Path // that it changed
+}
+
+// maxInEffect bounds what InEffect looks at: the newest sessions.
+const maxInEffect = 50
+
+// InEffect lists the newest sessions of a target that are in effect, with what they
+// changed: whoever changes the same again is in the way of their rollback.
+func (c *Client) InEffect(ctx context.Context, target string) ([]InEffect, error) {
+	list, err := c.Sessions(ctx, SessionQuery{Status: plan.Executed, Target: target, Limit: maxInEffect})
+	if err != nil {
+		return nil, err
+	}
+	var out []InEffect
+	for _, s := range list {
+		d, err := c.parts.Engine.Get(ctx, s.ID)
+		if err != nil {
+			return nil, err
+		}
+		x := InEffect{Session: s.ID}
+		for _, op := range d.Plan.Ops {
+			if op.Change != nil {
+				x.Paths = append(x.Paths, op.Change.Path)
+			}
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
 // SessionQuery selects sessions; zero fields select all.
 type SessionQuery struct {
 	Status plan.Status

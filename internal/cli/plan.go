@@ -97,7 +97,7 @@ func (env *Env) planOne(ctx context.Context, c *bowline.Client, opts planOptions
 	if opts.asJSON {
 		return printJSON(env.Stdout, newJSONSession(s, true))
 	}
-	env.showSession(s)
+	env.showSession(ctx, c, s)
 	if len(s.Plan.Ops) > 0 {
 		env.say("read the diff with 'bowline diff %s', then 'bowline approve %s' and 'bowline apply %s'", s.ID, s.ID, s.ID)
 	}
@@ -137,7 +137,7 @@ func (env *Env) planMany(ctx context.Context, c *bowline.Client, opts planOption
 			d.SchemaVersion = 0 // the document has it
 			doc.Sessions = append(doc.Sessions, d)
 		default:
-			env.showSession(s)
+			env.showSession(ctx, c, s)
 			fmt.Fprintln(env.Stdout)
 		}
 	}
@@ -153,7 +153,7 @@ func (env *Env) planMany(ctx context.Context, c *bowline.Client, opts planOption
 }
 
 // showSession prints a session as Terraform prints a plan.
-func (env *Env) showSession(s bowline.Session) {
+func (env *Env) showSession(ctx context.Context, c *bowline.Client, s bowline.Session) {
 	w := env.Stdout
 	fmt.Fprintf(w, "%s on %s: %s\n", env.strong(s.ID), safe(s.Target), s.Status)
 	if s.Note != "" {
@@ -162,7 +162,7 @@ func (env *Env) showSession(s bowline.Session) {
 	if s.Message != "" {
 		fmt.Fprintf(w, "  %s\n", safe(s.Message))
 	}
-	d := review.New(review.Input{Plan: s.Plan, Contents: s.Contents, Digest: s.Digest})
+	d := review.New(review.Input{Plan: s.Plan, Contents: s.Contents, Digest: s.Digest, Others: inEffect(ctx, c, s)})
 	env.showHeader(w, d)
 	fmt.Fprintln(w)
 	for _, item := range d.Outline {
@@ -177,6 +177,22 @@ func (env *Env) showSession(s bowline.Session) {
 	}
 	fmt.Fprintf(w, "\nPlan: %s.\n%s, mode %s\n", d.Totals, s.Digest, s.Plan.Mode)
 	env.showCommands(s)
+}
+
+// inEffect are the other sessions of the target that somebody may want to roll back.
+// Without them a plan is shown all the same.
+func inEffect(ctx context.Context, c *bowline.Client, s bowline.Session) []review.Applied {
+	list, err := c.InEffect(ctx, s.Target)
+	if err != nil {
+		return nil
+	}
+	var out []review.Applied
+	for _, x := range list {
+		if x.Session != s.ID {
+			out = append(out, review.Applied(x))
+		}
+	}
+	return out
 }
 
 // showHeader prints what the reader must know first: what the dry run could not

@@ -137,7 +137,7 @@ their configuration.`,
 				if err != nil {
 					return err
 				}
-				env.showSession(s)
+				env.showSession(cmd.Context(), c, s)
 				env.say("approve it with 'bowline approve %s', then 'bowline apply %s'", s.ID, s.ID)
 				return nil
 			})

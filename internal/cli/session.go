@@ -112,11 +112,11 @@ func newSessionShow(env *Env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "show ID", Short: "Show a session and its plan", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
-	cmd.RunE = withSession(env, func(_ context.Context, _ *bowline.Client, s bowline.Session) error {
+	cmd.RunE = withSession(env, func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
 		if asJSON {
 			return printJSON(env.Stdout, newJSONSession(s, true))
 		}
-		env.showSession(s)
+		env.showSession(ctx, c, s)
 		return nil
 	})
 	return cmd
@@ -179,7 +179,7 @@ func (env *Env) approve(ctx context.Context, c *bowline.Client, s bowline.Sessio
 		o.digest = s.Digest
 	}
 	if !o.yes || s.ID != whole {
-		env.showSession(s)
+		env.showSession(ctx, c, s)
 	}
 	if !o.yes {
 		ok, err := env.confirm(ctx, "Approve this?", "--yes")

@@ -337,7 +337,7 @@ func Overlaps(p plan.Plan, others []Applied) []Risk {
 		}
 		if n > 0 {
 			r.Op = r.Evidence[0].Op
-			r.Text = fmt.Sprintf("session %s changed %d of these paths before; after this it cannot be rolled back without force, the first is %s", o.Session, n, clip(string(p.Ops[r.Op-1].Change.Path)))
+			r.Text = fmt.Sprintf("session %s changed %d of these paths before; then this one must be rolled back before that one can be; the first is %s", o.Session, n, clip(string(p.Ops[r.Op-1].Change.Path)))
 			out = append(out, r)
 		}
 	}
