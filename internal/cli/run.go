@@ -33,6 +33,7 @@ type runOptions struct {
 	script  string
 	json    bool
 	raw     bool
+	fleet   fleetOptions
 }
 
 const runHelp = `Run a command on a target, confined by bubblewrap under a profile. The command is
@@ -48,13 +49,14 @@ allows the interpreter, such as "script".
 
 Exit code: the command's own; 128+n if signal n ended it; 124 timed out; 125
 Bowline itself failed, the message says how; 126 refused by profile or policy;
-127 not found. With several targets: 0 if every one succeeded, else the first
-code that is not 0.`
+127 not found. With several targets: 0 if every one succeeded, else 1; 'bowline
+run --retry-failed' runs it again on the others.`
 
 const runExample = `  bowline run -t web1 -- journalctl -u nginx -n 50
   bowline run -t web1 -p diagnostics -- df -h
   bowline run -t web1 -p script --script check.sh -- /srv
-  bowline run -t web1 --json -- cat /etc/os-release`
+  bowline run -t web1 --json -- cat /etc/os-release
+  bowline run -t env=prod --wave 1,10%,100% -- systemctl is-active nginx`
 
 func newRunCommand(env *Env) *cobra.Command {
 	var opts runOptions
@@ -78,6 +80,7 @@ func newRunCommand(env *Env) *cobra.Command {
 	f.BoolVar(&opts.stdin, "stdin", false, "let the command read standard input")
 	f.StringVar(&opts.script, "script", "", "send this local script to its interpreter")
 	f.BoolVar(&opts.json, "json", false, "print one JSON document a target instead of the output")
+	opts.fleet.flags(cmd)
 	f.BoolVar(&opts.raw, "raw", false, "do not neutralise control characters on a terminal")
 	completeProfiles(cmd, env)
 	return cmd
@@ -89,23 +92,15 @@ func runRun(ctx context.Context, env *Env, opts runOptions, argv []string) error
 		return &commandExit{runCode(err), err}
 	}
 	err = env.withClient(ctx, func(c *bowline.Client) error {
-		names, err := targetNames(ctx, c, cmp.Or(opts.target, env.Getenv("BOWLINE_TARGET")))
+		names, err := opts.targets(ctx, env, c)
 		if err != nil {
 			return &commandExit{runCode(err), err}
 		}
-		if len(names) > 1 && opts.stdin {
-			err := diag.New(diag.Usage, "run", "name one target, or leave out --stdin", "standard input cannot be read by %d commands", len(names))
-			return &commandExit{runCode(err), err}
+		if len(names) != 1 || opts.fleet.retry {
+			return env.runFleet(ctx, c, opts, req, names)
 		}
-		first := 0
-		for _, name := range names {
-			code := runOne(ctx, env, c, opts, req, name, len(names) > 1)
-			if first == 0 {
-				first = code
-			}
-		}
-		if first != 0 {
-			return &commandExit{code: first}
+		if code := runOne(ctx, env, c, opts, req, names[0]); code != 0 {
+			return &commandExit{code: code}
 		}
 		return nil
 	})
@@ -115,6 +110,17 @@ func runRun(ctx context.Context, env *Env, opts runOptions, argv []string) error
 		}
 	}
 	return err
+}
+
+// targets resolves what is to be worked on.
+func (o runOptions) targets(ctx context.Context, env *Env, c *bowline.Client) ([]string, error) {
+	if o.fleet.retry {
+		if o.target != "" {
+			return nil, diag.New(diag.Usage, "run", "leave out --target", "--retry-failed says which targets: those of the last fleet that did not succeed")
+		}
+		return c.LastFailed()
+	}
+	return targetNames(ctx, c, cmp.Or(o.target, env.Getenv("BOWLINE_TARGET")))
 }
 
 // targetNames resolves a selector. "" stays "": the configuration decides.
@@ -204,14 +210,11 @@ func (o runOptions) environment(env *Env, req *bowline.RunRequest) error {
 
 // runOne runs the command on one target, shows what came of it, and returns the
 // exit code.
-func runOne(ctx context.Context, env *Env, c *bowline.Client, opts runOptions, req bowline.RunRequest, name string, many bool) int {
+func runOne(ctx context.Context, env *Env, c *bowline.Client, opts runOptions, req bowline.RunRequest, name string) int {
 	req.Target = name
 	if opts.json {
 		res, err := c.Run(ctx, req)
 		return env.printResult(res, err)
-	}
-	if many {
-		fmt.Fprintf(env.Stderr, "==> %s <==\n", safe(name))
 	}
 	out, flushOut := env.outputTo(env.Stdout, opts.raw)
 	errw, flushErr := env.outputTo(env.Stderr, opts.raw)
@@ -254,26 +257,37 @@ func (env *Env) conclude(res bowline.RunResult, err error) int {
 
 // jsonRun is the document of "run --json".
 type jsonRun struct {
-	SchemaVersion  int        `json:"schema_version"`
-	Target         string     `json:"target"`
-	Profile        string     `json:"profile"`
-	Argv           []string   `json:"argv"`
-	ExitCode       int        `json:"exit_code"`
-	Signal         string     `json:"signal,omitempty"`
-	Stdout         string     `json:"stdout"`
-	StdoutEncoding string     `json:"stdout_encoding"` // "utf-8" or "base64"
-	Stderr         string     `json:"stderr"`
-	StderrEncoding string     `json:"stderr_encoding"`
-	StdoutBytes    int64      `json:"stdout_bytes"` // written by the command, dropped bytes included
-	StderrBytes    int64      `json:"stderr_bytes"`
-	DurationMS     float64    `json:"duration_ms"`
-	TimedOut       bool       `json:"timed_out"`
-	Truncated      bool       `json:"truncated"`
-	AuditID        string     `json:"audit_id"`
-	Error          *jsonError `json:"error,omitempty"`
+	SchemaVersion  int      `json:"schema_version"`
+	Target         string   `json:"target"`
+	Profile        string   `json:"profile"`
+	Argv           []string `json:"argv"`
+	ExitCode       int      `json:"exit_code"`
+	Signal         string   `json:"signal,omitempty"`
+	Stdout         string   `json:"stdout"`
+	StdoutEncoding string   `json:"stdout_encoding"` // "utf-8" or "base64"
+	Stderr         string   `json:"stderr"`
+	StderrEncoding string   `json:"stderr_encoding"`
+	StdoutBytes    int64    `json:"stdout_bytes"` // written by the command, dropped bytes included
+	StderrBytes    int64    `json:"stderr_bytes"`
+	DurationMS     float64  `json:"duration_ms"`
+	TimedOut       bool     `json:"timed_out"`
+	Truncated      bool     `json:"truncated"`
+	AuditID        string   `json:"audit_id"`
+	// Class stands in the documents of a fleet: how the target ended, in one word.
+	Class bowline.Class `json:"class,omitempty"`
+	Error *jsonError    `json:"error,omitempty"`
 }
 
 func (env *Env) printResult(res bowline.RunResult, err error) int {
+	doc := newJSONRun(res, err)
+	if werr := printJSON(env.Stdout, doc); werr != nil {
+		env.printError(fmt.Errorf("write output: %w", werr))
+		return codeFailed
+	}
+	return doc.ExitCode
+}
+
+func newJSONRun(res bowline.RunResult, err error) jsonRun {
 	doc := jsonRun{
 		SchemaVersion: schemaVersion, Target: res.Target, Profile: res.Profile, Argv: utf8Args(res.Argv), ExitCode: res.ExitCode, Signal: res.Signal,
 		StdoutBytes: res.StdoutBytes, StderrBytes: res.StderrBytes, DurationMS: float64(res.Duration.Microseconds()) / 1000,
@@ -284,11 +298,7 @@ func (env *Env) printResult(res bowline.RunResult, err error) int {
 	if err != nil {
 		doc.ExitCode = runCode(err)
 	}
-	if werr := printJSON(env.Stdout, doc); werr != nil {
-		env.printError(fmt.Errorf("write output: %w", werr))
-		return codeFailed
-	}
-	return doc.ExitCode
+	return doc
 }
 
 func encodeOutput(b []byte) (text, encoding string) {
