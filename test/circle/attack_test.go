@@ -125,6 +125,6 @@ func TestSwappedDirectory(t *testing.T) {
 		if c := h.calls(t); len(c) > 0 {
 			t.Errorf("it ran %q", c)
 		}
-		h.is(t, s.ID, plan.Failed)
+		h.is(t, s.ID, plan.Approved)
 	})
 }
