@@ -34,6 +34,13 @@ type Config struct {
 	// DialAttempts is how often the network part of a connect is tried within
 	// DialTimeout. Default 1.
 	DialAttempts int
+
+	// Spawn, if set, starts a background process that keeps links open for later
+	// clients, detached, and returns at once; that process calls [Client.ServeLinks].
+	// Build names this program: a process of another build is replaced. The command
+	// line sets both; without them a Client keeps its links to itself.
+	Spawn func() error
+	Build string
 }
 
 // Client does what Bowline does. Methods may be called concurrently.
@@ -49,6 +56,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		ConfigDir: cfg.ConfigDir, StateDir: cfg.StateDir, RuntimeDir: cfg.RuntimeDir,
 		Surface: cfg.Surface, Client: cfg.Client, Prompt: cfg.Prompt, Notify: cfg.Notify,
 		DialTimeout: cfg.DialTimeout, DialAttempts: cfg.DialAttempts,
+		Spawn: cfg.Spawn, Build: cfg.Build,
 	})
 	if err != nil {
 		return nil, err

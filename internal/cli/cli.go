@@ -101,7 +101,7 @@ func NewRoot(env *Env) *cobra.Command {
 	}
 	add("work", newRunCommand(env), newPlanCommand(env), newSessionCommand(env), newDiffCommand(env), newApproveCommand(env),
 		newRejectCommand(env), newApplyCommand(env), newConfirmCommand(env), newRollbackCommand(env))
-	add("setup", newInitCommand(env), newTargetCommand(env), newProfileCommand(env), newConfigCommand(env), newDoctorCommand(env))
+	add("setup", newInitCommand(env), newTargetCommand(env), newProfileCommand(env), newLinkCommand(env), newConfigCommand(env), newDoctorCommand(env))
 	add("record", newAuditCommand(env))
 	root.AddCommand(newVersionCommand(env), newCompletionCommand(env))
 	return root
@@ -150,7 +150,7 @@ func noCommand(cmd *cobra.Command, a []string) error {
 // withClient opens a Client for the length of f.
 func (env *Env) withClient(ctx context.Context, f func(c *bowline.Client) error) error {
 	c, err := bowline.Open(ctx, bowline.Config{
-		Surface: "cli", Prompt: env.prompt(), DialAttempts: 3,
+		Surface: "cli", Prompt: env.prompt(), DialAttempts: 3, Build: env.build(), Spawn: env.spawnLinks(),
 		Notify: func(note string) {
 			if !env.quiet {
 				env.note("%s", note)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -53,8 +54,14 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "run"))
 			env.Setenv("NO_COLOR", "1")
+			env.Setenv("BOWLINE_PERSIST", "off") // a background process would outlive the test
 			env.Setenv("SSH_AUTH_SOCK", "")
 			env.Values["t"] = env.T()
+			env.Defer(func() { // what a failed test left of a background process
+				cmd := exec.Command(filepath.Join(os.Getenv("BOWLINE_BIN_DIR"), "bowline"), "link", "close", "--all")
+				cmd.Env = append(env.Vars, "XDG_RUNTIME_DIR="+filepath.Join(env.WorkDir, "r"))
+				_ = cmd.Run() // there was none, in most
+			})
 			return nil
 		},
 		Condition: isRoot,

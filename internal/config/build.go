@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bowline-sh/bowline/profile"
 	"github.com/bowline-sh/bowline/target"
@@ -33,6 +34,24 @@ func (b *builder) build(f file) {
 	b.audit(f.Audit)
 	b.cfg.Approval = Approval{TwoPerson: f.Approval.TwoPerson, RequireSignature: f.Approval.RequireSignature, Sign: f.Approval.Sign,
 		KeyFile: b.ownPath([]string{"approval", "key_file"}, f.Approval.KeyFile)}
+	b.link(f.Link)
+}
+
+// defaultPersist is how long links stay open between invocations.
+const defaultPersist = 10 * time.Minute
+
+func (b *builder) link(l fileLink) {
+	switch l.Persist {
+	case "":
+		b.cfg.Persist = defaultPersist
+	case "off":
+	default:
+		d, err := time.ParseDuration(l.Persist)
+		if err != nil || d < time.Second || d > 24*time.Hour {
+			b.fault([]string{"link", "persist"}, "%q: use a time from 1s to 24h, as 10m, or off", l.Persist)
+		}
+		b.cfg.Persist = d
+	}
 }
 
 func (b *builder) has(name string) bool {

@@ -19,6 +19,7 @@ type file struct {
 	Executor        map[string]fileExecutor `toml:"executor"`
 	Audit           fileAudit               `toml:"audit"`
 	Approval        fileApproval            `toml:"approval"`
+	Link            fileLink                `toml:"link"`
 }
 
 type fileTarget struct {
@@ -64,6 +65,10 @@ type fileApproval struct {
 	KeyFile          string `toml:"key_file"`
 }
 
+type fileLink struct {
+	Persist string `toml:"persist"`
+}
+
 // keysOf returns the keys of a stored table.
 func keysOf(table any) []string {
 	t := reflect.TypeOf(table)
@@ -89,6 +94,8 @@ func unknown(key []string) (n int, known []string) {
 		at, known = 2, keysOf(fileExecutor{})
 	case "audit":
 		at, known = 1, keysOf(fileAudit{})
+	case "link":
+		at, known = 1, keysOf(fileLink{})
 	case "approval":
 		at, known = 1, keysOf(fileApproval{})
 	}

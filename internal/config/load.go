@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -37,7 +38,8 @@ type Config struct {
 	Groups        map[string][]string
 	Audit         Audit
 	Approval      Approval
-	Notes         []string // what a person should know, one line each
+	Persist       time.Duration // how long links stay open between invocations; 0: not at all
+	Notes         []string      // what a person should know, one line each
 
 	targets []target.Target // in the order of the file, then local
 	lines   map[string]int  // of each target's definition

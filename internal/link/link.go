@@ -172,6 +172,9 @@ func (l *Link) start(ctx context.Context, open func() (transport.Process, error)
 // second call on a link begins to look for one that is placed there already: who
 // runs one command need not wait for it, and who runs many soon has it.
 func (l *Link) Helper(find func(context.Context, transport.Conn) (*frame.Client, error)) *frame.Client {
+	if c, ok := l.conn.(interface{ Helper() *frame.Client }); ok { // a link of another process, with its helper
+		return c.Helper()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.helper != nil {
@@ -215,6 +218,11 @@ func (l *Link) findHelper(find func(context.Context, transport.Conn) (*frame.Cli
 
 // StartUrgent starts line in the session kept free for it, past the queue.
 func (l *Link) StartUrgent(ctx context.Context, line string) (transport.Process, error) {
+	if c, ok := l.conn.(interface {
+		StartUrgent(context.Context, string) (transport.Process, error)
+	}); ok { // a link of another process, with its own queue
+		return c.StartUrgent(ctx, line)
+	}
 	return l.conn.Start(ctx, line)
 }
 

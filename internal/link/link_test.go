@@ -125,7 +125,7 @@ func mustGet(t *testing.T, p *Pool, tg target.Target) *Link {
 func TestGetSharesOneDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &dialer{gate: make(chan struct{})}
-		p := NewPool(d.dial)
+		p := NewPool(d.dial, nil)
 		var wg sync.WaitGroup
 		links := make([]*Link, 50)
 		for i := range links {
@@ -161,7 +161,7 @@ func TestGetSharesOneDial(t *testing.T) {
 func TestGetImpatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &dialer{gate: make(chan struct{})}
-		p := NewPool(d.dial)
+		p := NewPool(d.dial, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -186,7 +186,7 @@ func TestDialErrorIsSharedThenRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		why := errors.New("host key")
 		d := &dialer{gate: make(chan struct{}), errs: []error{why}}
-		p := NewPool(d.dial)
+		p := NewPool(d.dial, nil)
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
@@ -209,7 +209,7 @@ func TestDialErrorIsSharedThenRetried(t *testing.T) {
 func TestBrokenLinkIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &dialer{}
-		p := NewPool(d.dial)
+		p := NewPool(d.dial, nil)
 		first := mustGet(t, p, web("a"))
 		_ = d.conns[0].Close() // the network's doing
 		if _, err := first.Start(t.Context(), "x"); !errors.Is(err, transport.ErrLost) {
@@ -230,7 +230,7 @@ func TestBrokenLinkIsReplaced(t *testing.T) {
 func TestRetire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &dialer{}
-		p := NewPool(d.dial)
+		p := NewPool(d.dial, nil)
 		a, b := mustGet(t, p, web("a")), mustGet(t, p, web("a"))
 		a.Retire()
 		fresh := mustGet(t, p, web("a"))
@@ -260,7 +260,7 @@ func TestRetire(t *testing.T) {
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &dialer{gate: make(chan struct{})}
-		p := NewPool(d.dial)
+		p := NewPool(d.dial, nil)
 		var wg sync.WaitGroup
 		wg.Go(func() { _, _ = p.Get(t.Context(), web("a")) }) // may still get its link
 		synctest.Wait()

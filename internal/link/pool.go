@@ -22,7 +22,8 @@ type Dialer func(ctx context.Context, t target.Target) (transport.Conn, error)
 
 // Pool hands out links. Methods may be called concurrently.
 type Pool struct {
-	dial Dialer // immutable
+	dial  Dialer // immutable
+	fresh Dialer // immutable
 
 	mu     sync.Mutex // guards the fields below
 	closed bool
@@ -37,8 +38,13 @@ type entry struct {
 }
 
 // NewPool returns an empty pool. It dials nothing.
-func NewPool(dial Dialer) *Pool {
-	return &Pool{dial: dial, links: map[string]*entry{}}
+//
+// fresh dials where a connection of its own is asked for; nil means as dial does.
+func NewPool(dial, fresh Dialer) *Pool {
+	if fresh == nil {
+		fresh = dial
+	}
+	return &Pool{dial: dial, fresh: fresh, links: map[string]*entry{}}
 }
 
 // key tells connections apart: two targets with the same account on the same
@@ -75,7 +81,7 @@ func (p *Pool) Get(ctx context.Context, t target.Target) (*Link, error) {
 // Fresh dials a link of its own, which nobody shares. It is closed when it is given
 // back with [Link.Release].
 func (p *Pool) Fresh(ctx context.Context, t target.Target) (*Link, error) {
-	conn, err := p.dial(ctx, t)
+	conn, err := p.fresh(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -127,6 +133,21 @@ func (p *Pool) forget(t target.Target, e *entry) {
 	defer p.mu.Unlock()
 	if k := key(t); p.links[k] == e {
 		delete(p.links, k)
+	}
+}
+
+// Drop closes the link to t, if there is one, when its last user gives it back.
+func (p *Pool) Drop(t target.Target) {
+	p.mu.Lock()
+	e := p.links[key(t)]
+	p.mu.Unlock()
+	if e == nil {
+		return
+	}
+	<-e.ready
+	if e.link != nil {
+		p.forget(t, e)
+		e.link.Retire()
 	}
 }
 

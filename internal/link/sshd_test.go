@@ -28,7 +28,7 @@ func pool(t *testing.T, h sandboxtest.Host) (p *link.Pool, tg target.Target, dia
 	p = link.NewPool(func(ctx context.Context, t target.Target) (transport.Conn, error) {
 		dials.Add(1)
 		return ssh.Dial(ctx, t, cfg)
-	})
+	}, nil)
 	t.Cleanup(func() {
 		if err := p.Close(); err != nil {
 			t.Errorf("close the pool: %v", err)

@@ -4,6 +4,8 @@ package wire
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -27,6 +29,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/transport"
 	"github.com/bowline-sh/bowline/internal/transport/local"
 	"github.com/bowline-sh/bowline/internal/transport/ssh"
+	"github.com/bowline-sh/bowline/internal/warm"
 	"github.com/bowline-sh/bowline/plan"
 	"github.com/bowline-sh/bowline/profile"
 	"github.com/bowline-sh/bowline/target"
@@ -40,6 +43,10 @@ type Options struct {
 	Notify                          func(note string)
 	DialTimeout                     time.Duration
 	DialAttempts                    int
+	// Build names this program, so that a background process of another version is not
+	// used; "" keeps no links between invocations. Spawn starts that process.
+	Build string
+	Spawn func() error
 }
 
 // Paths are the files of one client.
@@ -61,9 +68,12 @@ type Parts struct {
 	Profiles  config.Profiles
 	Paths     Paths
 
-	log   *recorder
-	links *link.Pool
-	store *sessions
+	log     *recorder
+	links   *link.Pool
+	helpers *link.Helpers
+	store   *sessions
+	warm    warm.Dialer
+	runtime string // directory of sockets; "" if there is none
 
 	// mu guards cfg, which an edit replaces.
 	mu  sync.Mutex
@@ -101,7 +111,7 @@ func first(a, b string) string {
 // Build reads the configuration and puts the parts together. It connects to
 // nothing and opens no log before something is to be recorded.
 func Build(ctx context.Context, o Options) (*Parts, error) {
-	paths, _, err := FindPaths(o)
+	paths, dirs, err := FindPaths(o)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +135,7 @@ func Build(ctx context.Context, o Options) (*Parts, error) {
 	if err != nil {
 		return nil, diag.New(diag.Usage, "read configuration", "correct audit.secrets in "+paths.Config, "%w", err)
 	}
-	p := &Parts{Paths: paths, Profiles: config.Profiles{Dir: paths.Profiles}, cfg: cfg}
+	p := &Parts{Paths: paths, Profiles: config.Profiles{Dir: paths.Profiles}, cfg: cfg, runtime: dirs.Runtime}
 	p.log = &recorder{cfg: audit.Config{Dir: paths.Audit, HeadFile: paths.AuditHead, MaxSize: cfg.Audit.MaxSize, Redactor: red,
 		Actor: audit.Actor{Surface: first(o.Surface, "api"), Client: o.Client}}}
 	p.store = &sessions{file: paths.Store}
@@ -137,7 +147,7 @@ func (p *Parts) connect(o Options, home string) {
 	dialer := ssh.New(ssh.Config{
 		KnownHosts: []string{p.Paths.KnownHosts}, Prompt: o.Prompt, Timeout: o.DialTimeout, Attempts: o.DialAttempts, Resolve: p.find,
 	})
-	p.links = link.NewPool(func(ctx context.Context, t target.Target) (transport.Conn, error) {
+	direct := func(ctx context.Context, t target.Target) (transport.Conn, error) {
 		switch t.Kind {
 		case target.Local:
 			return local.Dial(), nil
@@ -146,9 +156,17 @@ func (p *Parts) connect(o Options, home string) {
 		default:
 			return nil, diag.New(diag.Usage, "connect to "+t.Name, "", "targets of type %s are not supported by this version", t.Kind)
 		}
-	})
+	}
+	p.warm = warm.Dialer{Socket: warmSocket(p.Paths, p.runtime), Build: o.Build}
+	dial := direct
+	if o.Spawn != nil && p.cfg.Persist > 0 {
+		p.warm.Spawn = o.Spawn
+		dial = p.throughWarm(direct)
+	}
+	p.links = link.NewPool(dial, direct)
 	editor := config.Editor{File: p.Paths.Config, Home: home}
 	helpers := &link.Helpers{Binaries: new(helperbin.Set)}
+	p.helpers = helpers
 	named := func(name string) (profile.Profile, error) {
 		p, err := p.Profiles.Get(name)
 		return p.Profile, err
@@ -182,6 +200,39 @@ func approvalRules(a config.Approval, o Options) engine.Rules {
 		return armored, keyID, err
 	}
 	return rules
+}
+
+// throughWarm dials through the background process that keeps links, and directly where
+// that cannot: there is none, or a person must be asked something.
+func (p *Parts) throughWarm(direct link.Dialer) link.Dialer {
+	return func(ctx context.Context, t target.Target) (transport.Conn, error) {
+		if t.Kind != target.SSH {
+			return direct(ctx, t)
+		}
+		conn, err := p.warm.Dial(ctx, t)
+		if err == nil || !errors.Is(err, warm.ErrNone) && diag.KindOf(err) != diag.Denied {
+			return conn, err
+		}
+		return direct(ctx, t)
+	}
+}
+
+// warmSocket is where the process listens that keeps the links of this configuration.
+func warmSocket(paths Paths, runtime string) string {
+	if runtime == "" {
+		runtime = filepath.Join(filepath.Dir(paths.Store), "run")
+	}
+	sum := sha256.Sum256([]byte(paths.Config + "\x00" + paths.KnownHosts))
+	return filepath.Join(runtime, "link-"+hex.EncodeToString(sum[:4])+".sock")
+}
+
+// Warm reaches the process that keeps links.
+func (p *Parts) Warm() warm.Dialer { return p.warm }
+
+// ServeLinks is the process that keeps links. It returns when it is over.
+func (p *Parts) ServeLinks(ctx context.Context) error {
+	s := warm.Server{Socket: p.warm.Socket, Build: p.warm.Build, Idle: p.config().Persist, Links: p.links, Helpers: p.helpers}
+	return s.Serve(ctx)
 }
 
 func (p *Parts) config() config.Config {

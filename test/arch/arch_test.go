@@ -55,10 +55,11 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/fleet`, `nothing`},
 	{`internal/receipt`, `plan|internal/audit`},
 	{`internal/inventory`, `diag|target|profile|internal/(audit|durable|link|sandbox|sandbox/attack|transport|transport/ssh)`},
+	{`internal/warm`, `diag|target|internal/(durable|frame|link|transport)`},
 	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|sandbox|transport/local|overlay|overlay/deferral|apply)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
-	{`\.`, `diag|target|profile|plan|change|internal/(wire|engine|helper|store|audit|receipt|sshsig|fleet|durable|executor|inventory|sandbox|config|transport/ssh)`},
+	{`\.`, `diag|target|profile|plan|change|internal/(wire|engine|helper|store|audit|receipt|sshsig|fleet|durable|warm|executor|inventory|sandbox|config|transport/ssh)`},
 	// L5: surfaces see the door and its values.
 	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/review`},
 	{`internal/review`, `diag|plan|change`},

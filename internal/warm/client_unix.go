@@ -1,0 +1,302 @@
+//go:build unix
+
+package warm
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/bowline-sh/bowline/internal/frame"
+	"github.com/bowline-sh/bowline/internal/transport"
+	"github.com/bowline-sh/bowline/target"
+)
+
+// Dialer reaches the background process, and starts it if there is none.
+type Dialer struct {
+	Socket string
+	Build  string
+	// Spawn starts the process detached, and returns without waiting for it. nil:
+	// never start one.
+	Spawn func() error
+}
+
+// spawnWait bounds the wait for a new process to listen; it takes some 10 ms.
+const spawnWait = 3 * time.Second
+
+// Dial returns a connection to t that the process holds. An error that wraps ErrNone
+// means that the caller must do without; any other is why the process could not dial.
+func (d Dialer) Dial(ctx context.Context, t target.Target) (transport.Conn, error) {
+	sock, rep, err := d.ask(ctx, request{Op: "conn", Target: &t})
+	if err != nil {
+		return nil, err
+	}
+	if rep.Error != nil {
+		return nil, errors.Join(rep.Error.err(), sock.Close())
+	}
+	c, _, err := frame.NewClient(sock.r, sock)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrNone, err), sock.Close())
+	}
+	return &conn{d: d, t: t, c: c, sock: sock, info: rep.Info}, nil
+}
+
+// Links lists what the process keeps open; none if there is no process.
+func (d Dialer) Links(ctx context.Context) (links []Link, pid int, err error) {
+	rep, err := d.order(ctx, request{Op: "list"})
+	return rep.Links, rep.PID, err
+}
+
+// Close ends the link to t, or with nil the process and all its links.
+func (d Dialer) Close(ctx context.Context, t *target.Target) error {
+	_, err := d.order(ctx, request{Op: "close", Target: t, All: t == nil})
+	return err
+}
+
+// order asks a process that runs already. Without one it does nothing.
+func (d Dialer) order(ctx context.Context, req request) (reply, error) {
+	d.Spawn = nil
+	sock, rep, err := d.ask(ctx, req)
+	if errors.Is(err, ErrNone) {
+		return reply{}, nil
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	return rep, sock.Close()
+}
+
+// socket is a connection to the process, and what was read ahead of it.
+type socket struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+// ask connects, starting the process if need be, and exchanges the first lines. One of
+// another build goes away, and a new one is started.
+func (d Dialer) ask(ctx context.Context, req request) (*socket, reply, error) {
+	req.Build = d.Build
+	for attempt := 0; ; attempt++ {
+		sock, err := d.connect(ctx)
+		if err != nil {
+			return nil, reply{}, fmt.Errorf("%w: %w", ErrNone, err)
+		}
+		rep, err := exchange(ctx, sock, req)
+		if err == nil && !rep.Stale {
+			return sock, rep, nil
+		}
+		_ = sock.Close()
+		if err != nil || attempt > 0 {
+			return nil, reply{}, fmt.Errorf("%w: it does not answer as it should (%w)", ErrNone, errors.Join(err, ctx.Err()))
+		}
+	}
+}
+
+// exchange sends a request and reads the reply. A dial that the reply waits for ends when
+// ctx does.
+func exchange(ctx context.Context, sock *socket, req request) (reply, error) {
+	var rep reply
+	stop := context.AfterFunc(ctx, func() { _ = sock.Close() })
+	defer stop()
+	b, err := json.Marshal(req)
+	if err != nil {
+		return rep, err
+	}
+	if _, err := sock.Write(append(b, '\n')); err != nil {
+		return rep, err
+	}
+	line, err := sock.r.ReadBytes('\n')
+	if err != nil {
+		return rep, err
+	}
+	return rep, json.Unmarshal(line, &rep)
+}
+
+func (d Dialer) connect(ctx context.Context) (*socket, error) {
+	const longest = 100 // sun_path has 108 bytes, see unix(7); 104 on BSD
+	if len(d.Socket) > longest {
+		return nil, fmt.Errorf("the path %s is too long for a socket", d.Socket)
+	}
+	if err := private(filepath.Dir(d.Socket)); err != nil {
+		return nil, err
+	}
+	c, err := dialSocket(ctx, d.Socket)
+	if err == nil || d.Spawn == nil {
+		return c, err
+	}
+	if err := d.Spawn(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, spawnWait)
+	defer cancel()
+	for {
+		if c, err := dialSocket(ctx, d.Socket); err == nil {
+			return c, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("the background process did not start: %w", context.Cause(ctx))
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+func dialSocket(ctx context.Context, path string) (*socket, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Type() != os.ModeSocket || ownerOf(info) != os.Geteuid() {
+		return nil, fmt.Errorf("%s is not a socket of ours", path)
+	}
+	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := samePeer(c); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return &socket{c, bufio.NewReaderSize(c, 2*frame.MaxPayload)}, nil
+}
+
+// conn is a connection that the process holds; see [transport.Conn].
+type conn struct {
+	d    Dialer
+	t    target.Target
+	c    *frame.Client
+	sock *socket
+	info transport.Info
+
+	once   sync.Once
+	helper *frame.Client
+}
+
+var (
+	_ transport.Conn       = (*conn)(nil)
+	_ transport.Subsystems = (*conn)(nil)
+)
+
+func (c *conn) Info() transport.Info  { return c.info }
+func (c *conn) Done() <-chan struct{} { return c.c.Done() }
+
+func (c *conn) Close() error {
+	_ = c.sock.Close() // the process lets go of what we started
+	<-c.c.Done()
+	if c.helper != nil {
+		_ = c.helper.Close()
+	}
+	return nil
+}
+
+// Helper returns a client of the helper that the process runs at the far end, or nil.
+func (c *conn) Helper() *frame.Client {
+	c.once.Do(func() {
+		sock, rep, err := c.d.ask(context.Background(), request{Op: "helper", Target: &c.t})
+		if err != nil {
+			return
+		}
+		if rep.OK {
+			if h, _, err := frame.NewClient(sock.r, sock); err == nil {
+				c.helper = h
+				return
+			}
+		}
+		_ = sock.Close()
+	})
+	return c.helper
+}
+
+func (c *conn) Start(ctx context.Context, line string) (transport.Process, error) {
+	return c.open(ctx, verbStart, start{Line: line})
+}
+
+// StartUrgent is for processes that end others, see [link.Link.StartUrgent].
+func (c *conn) StartUrgent(ctx context.Context, line string) (transport.Process, error) {
+	return c.open(ctx, verbStart, start{Line: line, Urgent: true})
+}
+
+func (c *conn) Subsystem(ctx context.Context, name string) (transport.Process, error) {
+	return c.open(ctx, verbSubsystem, start{Line: name})
+}
+
+func (c *conn) open(ctx context.Context, verb string, body start) (transport.Process, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	p := &process{accepted: make(chan struct{}), done: make(chan struct{})}
+	call, err := c.c.Open(verb, body, func(json.RawMessage) { p.accept() })
+	if err != nil {
+		return nil, fmt.Errorf("start command: %w: %w", transport.ErrLost, err)
+	}
+	p.call = call
+	go p.wait()
+	select {
+	case <-p.accepted:
+		return p, nil
+	case <-p.done:
+		if p.end.Why == "" && p.err == nil { // it ended at once
+			return p, nil
+		}
+		return nil, p.failed()
+	case <-ctx.Done():
+		_ = p.Close()
+		return nil, fmt.Errorf("start command: %w", context.Cause(ctx))
+	}
+}
+
+// process is one that the background process follows; see [transport.Process].
+type process struct {
+	call     *frame.Call
+	accepted chan struct{}
+	once     sync.Once
+	done     chan struct{} // closed when end and err are set
+	end      ended
+	err      error
+}
+
+func (p *process) accept() { p.once.Do(func() { close(p.accepted) }) }
+
+func (p *process) wait() {
+	p.err = p.call.Wait(context.Background(), &p.end)
+	close(p.done)
+}
+
+// failed is the error of a process that did not end by itself.
+func (p *process) failed() error {
+	switch {
+	case p.err != nil:
+		return fmt.Errorf("the background process that held the link is gone: %w: %w", transport.ErrLost, p.err)
+	case p.end.Why == whyBusy:
+		return fmt.Errorf("start command: %w", transport.ErrBusy)
+	case p.end.Why == whyNone:
+		return transport.ErrNoSubsystem
+	case p.end.Why == whyLost:
+		return fmt.Errorf("run command: %w", transport.ErrLost)
+	}
+	return errors.New(p.end.Why)
+}
+
+func (p *process) Stdin() io.WriteCloser { return p.call.Stdin }
+func (p *process) Stdout() io.Reader     { return p.call.Stdout }
+func (p *process) Stderr() io.Reader     { return p.call.Stderr }
+
+func (p *process) Wait() (transport.Exit, error) {
+	<-p.done
+	if p.err != nil || p.end.Why != "" {
+		return transport.Exit{}, p.failed()
+	}
+	return p.end.Exit, nil
+}
+
+func (p *process) Close() error {
+	p.call.Cancel()
+	return nil
+}
