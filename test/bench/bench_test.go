@@ -47,7 +47,12 @@ func newWorld(b *testing.B, options ...testkit.SSHDOption) *world {
 	s := testkit.SSHD(b, append(options, testkit.ConfigLines("SetEnv HOME="+testkit.Dir(b)))...)
 	w := &world{server: s}
 	cfg := bowline.Config{ConfigDir: filepath.Join(dir, "config", "bowline"), StateDir: filepath.Join(dir, "state", "bowline"), RuntimeDir: filepath.Join(dir, "run")}
-	w.env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_STATE_HOME="+filepath.Join(dir, "state"), "SSH_AUTH_SOCK=")
+	w.env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_STATE_HOME="+filepath.Join(dir, "state"), "SSH_AUTH_SOCK=", "XDG_RUNTIME_DIR="+dir)
+	b.Cleanup(func() { // the process that keeps links
+		cmd := exec.Command("../../bin/bowline", "link", "close", "--all")
+		cmd.Env = w.env
+		mustRun(b, cmd)
+	})
 	c, err := bowline.Open(b.Context(), cfg)
 	if err != nil {
 		b.Fatal(err)
@@ -94,9 +99,10 @@ func (w *world) ours(b *testing.B) {
 }
 
 // cli runs the command through bin/bowline.
-func (w *world) cli(b *testing.B) {
+// cli runs the command from the command line, with more environment.
+func (w *world) cli(b *testing.B, env ...string) {
 	cmd := exec.CommandContext(b.Context(), "../../bin/bowline", append([]string{"run", "-t", "web1", "--"}, argv...)...)
-	cmd.Env = w.env
+	cmd.Env = append(slices.Clone(w.env), env...)
 	mustRun(b, cmd)
 }
 
@@ -204,9 +210,14 @@ func (w *world) placeHelper(b *testing.B) {
 	}
 }
 
-// BenchmarkWarmCLI: the same from the command line, which connects anew each time.
+// BenchmarkWarmCLI: the same from the command line, over a link and a helper that the
+// background process keeps.
 func BenchmarkWarmCLI(b *testing.B) {
 	w := newWorld(b)
+	w.placeHelper(b)
+	for range 3 { // it takes a helper that is there from the second command on
+		w.cli(b)
+	}
 	options := w.master(b)
 	compare(b, func() { w.cli(b) }, func() { w.peer(b, options...) })
 }
@@ -214,7 +225,7 @@ func BenchmarkWarmCLI(b *testing.B) {
 // BenchmarkColdCLI: connect, authenticate, run, against ssh doing the same.
 func BenchmarkColdCLI(b *testing.B) {
 	w := newWorld(b)
-	compare(b, func() { w.cli(b) }, func() { w.peer(b) })
+	compare(b, func() { w.cli(b, "BOWLINE_PERSIST=off") }, func() { w.peer(b) })
 }
 
 // BenchmarkVersion: start of the program, against "ssh -V".
