@@ -73,6 +73,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		}
 		clients.Go(func() {
 			defer conn.Close()
+			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 			s.client(ctx, conn)
 		})
 	}
