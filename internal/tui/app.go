@@ -46,6 +46,7 @@ type app struct {
 	screens       []screen
 	dialogs       []*dialog // the last is answered first
 	note          line      // what just happened
+	tick          func() tea.Cmd
 	ticks         int
 }
 
@@ -54,7 +55,9 @@ type tickMsg struct{}
 // noteMsg is something that a person should know and need not answer.
 type noteMsg string
 
-func tick() tea.Cmd { return tea.Tick(time.Second, func(time.Time) tea.Msg { return tickMsg{} }) }
+func everySecond() tea.Cmd {
+	return tea.Tick(time.Second, func(time.Time) tea.Msg { return tickMsg{} })
+}
 
 // call runs f beside the loop.
 func (a *app) call(f func() tea.Msg) tea.Cmd {
@@ -113,7 +116,7 @@ func (a *app) say(st style, format string, args ...any) {
 }
 
 // Init implements tea.Model.
-func (a *app) Init() tea.Cmd { return tea.Batch(a.refresh(), tick()) }
+func (a *app) Init() tea.Cmd { return tea.Batch(a.refresh(), a.tick()) }
 
 // Update implements tea.Model.
 func (a *app) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
@@ -124,9 +127,9 @@ func (a *app) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tickMsg:
 		a.ticks++
 		if a.ticks%2 == 0 {
-			return a, tea.Batch(a.refresh(), tick())
+			return a, tea.Batch(a.refresh(), a.tick())
 		}
-		return a, tick()
+		return a, a.tick()
 	case tea.KeyPressMsg:
 		return a, a.press(m.String(), m.Key().Text)
 	case tea.PasteMsg:
@@ -282,7 +285,7 @@ func (a *app) picture() string {
 			if i >= a.height {
 				break
 			}
-			l.render(&b, normal, a.colour)
+			l.first(a.width).render(&b, normal, a.colour)
 			b.WriteByte('\n')
 		}
 	default:

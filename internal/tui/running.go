@@ -34,7 +34,7 @@ type runScreen struct {
 	width    int
 	total    int
 	steps    map[int]bool // operations that were worked on
-	deadline time.Time // of the confirm window; zero before it opens
+	deadline time.Time    // of the confirm window; zero before it opens
 	over     bool
 	quit     bool // the person wants to leave
 	now      func() time.Time
@@ -160,7 +160,7 @@ func (r *runScreen) head(_ *app) []line {
 	if r.over {
 		first = append(first, ink(bold, "  ended"))
 	}
-	const bar = 40
+	const bar = 24 // leaves room for the window beside it, in 80 columns
 	done, full := min(len(r.steps), r.total), 0
 	if r.total > 0 {
 		full = bar * done / r.total
@@ -196,9 +196,9 @@ func (r *runScreen) press(a *app, key string) tea.Cmd {
 func (r *runScreen) leaving(a *app) *dialog {
 	id := r.session.s.ID
 	about := lines{says(bold, "Leave? "+id+" is under way on "+r.session.s.Target+" and goes on there."),
-		says(faint, "Follow it again with 'bowline resume' in 'bowline session', as in 'bowline session resume "+id+"'.")}
+		says(faint, "To follow it again:"), says(normal, "  bowline session resume "+id)}
 	if r.options.Confirm > 0 {
-		about.add(says(yellow, "Unless it is confirmed in time, as with 'bowline confirm "+id+"', the target takes everything back."))
+		about.add(says(yellow, "Unless it is confirmed in time the target takes everything back:"), says(normal, "  bowline confirm "+id))
 	}
 	return &dialog{about: about, leaves: true, choices: []choice{{key: "y", does: "leave", do: func() tea.Cmd {
 		if r.over {

@@ -136,12 +136,6 @@ func (x *terminal) see(want ...string) string {
 	})
 }
 
-// gone waits until the screen does not show it any more.
-func (x *terminal) gone(what string) string {
-	x.t.Helper()
-	return x.until("no "+what, func(s string) bool { return !strings.Contains(s, what) })
-}
-
 func (x *terminal) until(what string, ok func(string) bool) string {
 	x.t.Helper()
 	for end := time.Now().Add(30 * time.Second); ; {

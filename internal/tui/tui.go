@@ -53,7 +53,7 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 func newApp(ctx context.Context, colour bool) *app {
-	a := &app{ctx: ctx, now: time.Now, calls: &calls{}, colour: colour}
+	a := &app{ctx: ctx, now: time.Now, calls: &calls{}, colour: colour, tick: everySecond}
 	a.screens = []screen{newList(func() time.Time { return a.now() })}
 	return a
 }
