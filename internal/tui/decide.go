@@ -89,7 +89,8 @@ type selectedMsg struct {
 // selected shows the new session, and asks for it.
 func (a *app) selected(m selectedMsg) {
 	if m.err != nil {
-		a.fail("These operations cannot be kept without the others.", m.err)
+		a.note = nil
+		a.fail("The selection was not made.", m.err)
 		return
 	}
 	v := newSession(m.s, a.now)

@@ -386,7 +386,7 @@ func TestSelectionRefused(t *testing.T) {
 	p.press("space")
 	p.f.refuse = errors.Join(diag.New(diag.Conflict, "select", "keep it too", "operation 2 needs operation 1: it lies in the directory"), errors.New("operation 3 needs operation 1"))
 	p.press("a")
-	p.sees("cannot be kept without the others", "operation 2 needs operation 1", "hint: keep it too", "operation 3 needs")
+	p.sees("The selection was not made", "operation 2 needs operation 1", "hint: keep it too", "operation 3 needs")
 	p.press("enter", "*", "*")
 	p.sees("0 of 3 operations selected")
 	p.press("a")

@@ -105,10 +105,14 @@ func (r *runScreen) put(l line) {
 }
 
 func (r *runScreen) layout(width, _ int) {
+	follows := r.page.top+r.page.height >= len(r.rows)
 	r.width = width
 	r.rows = r.rows[:0]
 	for _, l := range r.raw {
 		r.rows.add(l.wrap(max(width, minWidth), 9)...)
+	}
+	if follows {
+		r.page.top = len(r.rows)
 	}
 }
 

@@ -131,3 +131,88 @@ func story(t *testing.T, name string, width, height int, env []string) {
 	x.press("q")
 	x.see("ended with 0")
 }
+
+// TestResizeInTheMiddle: the terminal changes its size while an approval is asked
+// for, and while it is applied with a window, which is then confirmed.
+func TestResizeInTheMiddle(t *testing.T) {
+	dir, release := site(t)
+	w := newWorld(t)
+	id := w.plan("deploy.sh", deploy, "--name", "deploy")
+	x := w.start(200, 60, "review", id)
+	x.see("Risks", "asked by")
+	x.press("a")
+	x.see("Approve this, once")
+	x.resize(80, 24)
+	x.golden("resize/1-approve-80x24", x.see("\n  bytes), 1 commands; 2 need", "y approve"))
+	x.resize(60, 20)
+	x.see("60 columns and 20 lines")
+	x.press("y") // what cannot be seen cannot be approved
+	x.resize(100, 30)
+	x.see("Approve this, once", "pending on web1", "y approve")
+	x.press("y")
+	x.see("approved until")
+	x.press("A")
+	x.see("w apply with a window")
+	x.press("w")
+	x.see("60s")
+	x.press("Enter")
+	x.see("Applying", "reloading")
+	x.resize(80, 24)
+	release()
+	x.golden("resize/2-window", x.see("to confirm: press c", "waiting"))
+	x.press("q")
+	x.see("goes on there", "bowline confirm "+id)
+	x.press("n")
+	x.press("c")
+	x.golden("resize/3-confirmed", x.see("confirmed; "+id+" stays", "the session is now executed"))
+	if got := read(t, dir+"/app.conf"); !strings.Contains(got, "workers=4\n") {
+		t.Errorf("applied: %q", got)
+	}
+	x.press("C-c")
+	x.see("ended with 0")
+	if got := w.run("session", "show", id, "--json"); !strings.Contains(got, `"status":"executed"`) {
+		t.Errorf("afterwards: %s", got)
+	}
+	w.run("rollback", id, "--yes")
+}
+
+// TestSelectOnTheTarget leaves operations out, on the real thing: what needs one that
+// is left out is refused, and a selection is applied alone.
+func TestSelectOnTheTarget(t *testing.T) {
+	dir, release := site(t)
+	release()
+	w := newWorld(t)
+	id := w.plan("deploy.sh", deploy, "--name", "deploy")
+	x := w.start(120, 40, "review")
+	x.see(id)
+	x.press("Enter")
+	x.see("[x]    1 + /srv/bowline-review/.ssh")
+	x.press("/")
+	x.see("Find")
+	x.press("review/.ssh  dir", "Enter", "Space")
+	x.see("[ ]    1 +", "38 of 39")
+	x.press("a")
+	x.golden("select/1-refused", x.see("The selection was not made", "operation 2 needs operation 1"))
+	x.press("Enter")
+	x.see("a approve", "Tab next part")
+	x.press("Space") // its key goes with it
+	x.see("37 of 39")
+	x.press("a")
+	x.golden("select/2-part", x.see("A selection of "+id, "y approve"))
+	x.press("y")
+	x.see("approved until")
+	x.press("A")
+	x.see("Apply 37 operations")
+	x.press("y")
+	x.see("the session is now executed: 37 of 37")
+	if _, err := os.Stat(dir + "/.ssh"); err == nil {
+		t.Error("what was left out was applied")
+	}
+	if got := read(t, dir+"/app.conf"); !strings.Contains(got, "workers=4\n") {
+		t.Errorf("applied: %q", got)
+	}
+	x.press("q", "q", "q")
+	x.see("cancelled", "executed")
+	x.press("q")
+	x.see("ended with 0")
+}

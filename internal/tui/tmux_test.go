@@ -163,6 +163,7 @@ var varying = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`), "TIME"},
 	{regexp.MustCompile(`2\d{3}-\d\d-\d\dTHH:MM:SS(\.\d+)?Z`), "TIME"},
 	{regexp.MustCompile(`\d+s to confirm`), "NNs to confirm"},
+	{regexp.MustCompile(`waiting (1m0s|59s)`), "waiting LENGTH"},
 }
 
 // golden compares the screen with testdata/NAME.txt. UPDATE=1 writes it instead.
@@ -193,4 +194,10 @@ func (x *terminal) golden(name, screen string) {
 	if b.String() != string(want) {
 		x.t.Errorf("%s is not as it should be (UPDATE=1 go test writes it). It is:\n%s\nIt should be:\n%s", file, b.String(), want)
 	}
+}
+
+// resize gives the terminal another size.
+func (x *terminal) resize(width, height int) {
+	x.t.Helper()
+	x.do("resize-window", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height))
 }
