@@ -3,6 +3,7 @@ package tui_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -83,43 +84,46 @@ func story(t *testing.T, name string, width, height int, env []string) {
 	w := newWorld(t, env...)
 	id := w.plan("deploy.sh", deploy, "--name", "deploy", "--note", "more \x1b[5mworkers")
 	x := w.start(width, height, "review")
-	golden := func(step, screen string) { x.golden(filepath.Join(name, step), screen) }
+	golden := func(step string, want ...string) { x.t.Helper(); x.golden(filepath.Join(name, step), want...) }
 
-	golden("1-list", x.see(id, "1 wait for approval"))
+	golden("1-list", id, "1 wait for approval")
 	x.press("Enter")
-	golden("2-session", x.see("Risks", "firewall"))
+	golden("2-session", "Risks", "firewall")
+	if colours := regexp.MustCompile("\x1b\\[([0-9]+;)*3[1-7]m").MatchString(x.do("capture-pane", "-e", "-p")); colours != (len(env) == 0) {
+		t.Errorf("colours on the screen: %v", colours)
+	}
 	x.press("Tab", "Tab")
-	golden("3-operations", x.see("Operations", "app.conf"))
+	golden("3-operations", "Operations", "app.conf", "/done")
 	x.press("/")
 	x.see("Find")
 	x.press("app.conf", "Enter", "Enter")
-	golden("4-diff", x.see("Operation", "workers=4"))
+	golden("4-diff", "Operation", "workers=4")
 	x.press("q")
 	x.see("a approve")
 	x.press("a")
-	golden("5-approve", x.see("Approve this, once", "sha256:", "y approve"))
+	golden("5-approve", "Approve this, once", "sha256:", "y approve")
 	x.press("y")
-	x.see("approved until")
+	x.see("approved until", "A apply")
 	if got := read(t, dir+"/app.conf"); !strings.Contains(got, "workers=1\n") {
 		t.Errorf("approving changed the target: %q", got)
 	}
 	x.press("A")
-	golden("6-apply", x.see("Apply 3", "y apply"))
+	golden("6-apply", "Apply 3", "y apply")
 	x.press("y")
-	golden("7-applying", x.see("Applying", "reloading"))
+	golden("7-applying", "Applying", "reloading")
 	release()
-	golden("8-applied", x.see("success", "the session is now executed"))
+	golden("8-applied", "success", "the session is now executed")
 	if got := read(t, dir+"/app.conf"); !strings.Contains(got, "workers=4\n") {
 		t.Errorf("applied: %q", got)
 	}
 	x.press("q")
-	golden("9-results", x.see("executed on web1", "u roll back"))
+	golden("9-results", "executed on web1", "u roll back")
 	x.press("d")
 	x.see("nothing differs on web1")
 	x.press("u")
 	x.see("Roll back "+id, "y roll back")
 	x.press("y")
-	golden("10-rolledback", x.see("the session is now rolled_back", "no undo is known"))
+	golden("10-rolledback", "the session is now rolled_back", "no undo is known")
 	if got := read(t, dir+"/app.conf"); !strings.Contains(got, "workers=1\n") {
 		t.Errorf("rolled back: %q", got)
 	}
@@ -143,14 +147,14 @@ func TestResizeInTheMiddle(t *testing.T) {
 	x.press("a")
 	x.see("Approve this, once")
 	x.resize(80, 24)
-	x.golden("resize/1-approve-80x24", x.see("\n  bytes), 1 commands; 2 need", "y approve"))
+	x.golden("resize/1-approve-80x24", "\n  bytes), 1 commands; 2 need", "y approve")
 	x.resize(60, 20)
 	x.see("60 columns and 20 lines")
 	x.press("y") // what cannot be seen cannot be approved
 	x.resize(100, 30)
 	x.see("Approve this, once", "pending on web1", "y approve")
 	x.press("y")
-	x.see("approved until")
+	x.see("approved until", "A apply")
 	x.press("A")
 	x.see("w apply with a window")
 	x.press("w")
@@ -159,12 +163,12 @@ func TestResizeInTheMiddle(t *testing.T) {
 	x.see("Applying", "reloading")
 	x.resize(80, 24)
 	release()
-	x.golden("resize/2-window", x.see("to confirm: press c", "waiting"))
+	x.golden("resize/2-window", "to confirm: press c", "waiting")
 	x.press("q")
 	x.see("goes on there", "bowline confirm "+id)
 	x.press("n")
 	x.press("c")
-	x.golden("resize/3-confirmed", x.see("confirmed; "+id+" stays", "the session is now executed"))
+	x.golden("resize/3-confirmed", "confirmed; "+id+" stays", "the session is now executed")
 	if got := read(t, dir+"/app.conf"); !strings.Contains(got, "workers=4\n") {
 		t.Errorf("applied: %q", got)
 	}
@@ -192,15 +196,15 @@ func TestSelectOnTheTarget(t *testing.T) {
 	x.press("review/.ssh  dir", "Enter", "Space")
 	x.see("[ ]    1 +", "38 of 39")
 	x.press("a")
-	x.golden("select/1-refused", x.see("The selection was not made", "operation 2 needs operation 1"))
+	x.golden("select/1-refused", "The selection was not made", "operation 2 needs operation 1")
 	x.press("Enter")
 	x.see("a approve", "Tab next part")
 	x.press("Space") // its key goes with it
 	x.see("37 of 39")
 	x.press("a")
-	x.golden("select/2-part", x.see("A selection of "+id, "y approve"))
+	x.golden("select/2-part", "A selection of "+id, "y approve")
 	x.press("y")
-	x.see("approved until")
+	x.see("approved until", "A apply")
 	x.press("A")
 	x.see("Apply 37 operations")
 	x.press("y")

@@ -166,9 +166,42 @@ var varying = []struct {
 	{regexp.MustCompile(`waiting (1m0s|59s)`), "waiting LENGTH"},
 }
 
-// golden compares the screen with testdata/NAME.txt. UPDATE=1 writes it instead.
-func (x *terminal) golden(name, screen string) {
+// golden waits until the screen is that of testdata/NAME.txt. With UPDATE=1 it waits
+// until the screen shows want and stays as it is, and writes it.
+func (x *terminal) golden(name string, want ...string) {
 	x.t.Helper()
+	file := filepath.Join("testdata", name+".txt")
+	if os.Getenv("UPDATE") != "" {
+		x.see(want...)
+		last := ""
+		text := x.until("the same twice", func(s string) bool {
+			was := last
+			last = x.normal(s)
+			time.Sleep(100 * time.Millisecond) // what would still come has come
+			return was == last
+		})
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			x.t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(x.normal(text)), 0o644); err != nil {
+			x.t.Fatal(err)
+		}
+		return
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	for _, w := range want {
+		if !strings.Contains(string(text), w) && !strings.Contains(w, "-deploy-") && !strings.HasPrefix(w, "\n") {
+			x.t.Fatalf("%s lacks %q", file, w)
+		}
+	}
+	x.until("what "+file+" holds (UPDATE=1 go test writes it)\n"+string(text)+"but", func(s string) bool { return x.normal(s) == string(text) })
+}
+
+// normal is a screen without what differs from run to run.
+func (x *terminal) normal(screen string) string {
 	screen = x.hide.Replace(screen)
 	for _, v := range varying {
 		screen = v.re.ReplaceAllString(screen, v.by)
@@ -177,23 +210,7 @@ func (x *terminal) golden(name, screen string) {
 	for l := range strings.Lines(screen) {
 		b.WriteString(strings.TrimRight(l, " \n") + "\n")
 	}
-	file := filepath.Join("testdata", name+".txt")
-	if os.Getenv("UPDATE") != "" {
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			x.t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-			x.t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	if b.String() != string(want) {
-		x.t.Errorf("%s is not as it should be (UPDATE=1 go test writes it). It is:\n%s\nIt should be:\n%s", file, b.String(), want)
-	}
+	return b.String()
 }
 
 // resize gives the terminal another size.
