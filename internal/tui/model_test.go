@@ -631,7 +631,8 @@ func TestNoColour(t *testing.T) {
 func TestPrompts(t *testing.T) {
 	p := play(t, 80, 24, three(t))
 	got := make(chan answer, 1)
-	ask := prompt(p.a.send)
+	asked := make(chan tea.Msg, 1)
+	ask := prompt(func(m tea.Msg) { asked <- m })
 	type result struct {
 		text string
 		err  error
@@ -641,13 +642,7 @@ func TestPrompts(t *testing.T) {
 		text, err := ask(t.Context(), "Passphrase for \x1b[2Jkey:", false)
 		results <- result{text, err}
 	}()
-	for p.a.dialog() == nil {
-		select {
-		case r := <-results:
-			t.Fatalf("%+v", r)
-		default:
-		}
-	}
+	p.send(<-asked)
 	p.sees("Passphrase for ^[[2Jkey:")
 	p.press("type:sesame")
 	p.lacks("sesame")
