@@ -19,6 +19,7 @@ import (
 
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/neutral"
 	"github.com/bowline-sh/bowline/profile"
 )
 
@@ -231,7 +232,7 @@ func (env *Env) outputTo(w io.Writer, raw bool) (io.Writer, func() error) {
 	if raw || !env.Terminal(w) {
 		return w, func() error { return nil }
 	}
-	s := &safeWriter{w: w}
+	s := neutral.NewWriter(w)
 	return s, s.Flush
 }
 

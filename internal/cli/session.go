@@ -22,7 +22,7 @@ func newSessionCommand(env *Env) *cobra.Command {
 		Use: "session", Short: "List, read, decide, apply and take back planned changes", RunE: noCommand,
 		Long: `A session is one reviewed change, from its dry run ('bowline plan') to its rollback.`,
 	}
-	cmd.AddCommand(newSessionList(env), newSessionShow(env), newDiffCommand(env), newApproveCommand(env), newRejectCommand(env),
+	cmd.AddCommand(newSessionList(env), newSessionShow(env), newReviewCommand(env), newDiffCommand(env), newApproveCommand(env), newRejectCommand(env),
 		newApplyCommand(env), newConfirmCommand(env), newResumeCommand(env), newRollbackCommand(env), newSessionDrift(env), newSessionExport(env), newSessionVerify(env), newSessionPrune(env))
 	return cmd
 }

@@ -79,6 +79,12 @@ func styleOf(code string) string {
 		return `fill="#3fb950"`
 	case "31;1", "31":
 		return `fill="#f85149" font-weight="bold"`
+	case "33":
+		return `fill="#d29922"`
+	case "35", "35;1":
+		return `fill="#bc8cff"`
+	case "36":
+		return `fill="#39c5cf"`
 	default:
 		return ""
 	}

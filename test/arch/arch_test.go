@@ -61,7 +61,9 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/wire`, `.*`},
 	{`\.`, `diag|target|profile|plan|change|internal/(wire|engine|helper|store|audit|receipt|sshsig|fleet|durable|warm|executor|inventory|sandbox|config|transport/ssh)`},
 	// L5: surfaces see the door and its values.
-	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/review`},
+	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/(review|neutral|tui)`},
+	{`internal/tui`, `\.|diag|plan|change|internal/(review|neutral)`},
+	{`internal/neutral`, `nothing`},
 	{`internal/review`, `diag|plan|change`},
 	{`internal/gendocs`, `internal/cli`},
 	{`internal/termshot`, `nothing`},
