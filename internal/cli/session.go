@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -303,6 +304,9 @@ func standing(r bowline.SessionResult) string {
 	case plan.Executed:
 		return fmt.Sprintf("executed, %d of %d operations", r.Done, r.Total)
 	case plan.RolledBack:
+		if slices.ContainsFunc(r.Notes, func(n string) bool { return strings.HasPrefix(n, "not taken back") }) {
+			return fmt.Sprintf("rolled_back, all of %d operations but those named above", r.Total)
+		}
 		return fmt.Sprintf("rolled_back, all %d operations taken back", r.Total)
 	default:
 		return fmt.Sprintf("%s, %d of %d operations in effect", r.Status, r.Done, r.Total)

@@ -49,8 +49,6 @@ type actLine struct {
 	Error    *actError      `json:"error,omitempty"`
 }
 
-func (l actLine) last() bool { return l.Result != nil || l.Error != nil }
-
 type actError struct {
 	Kind    diag.Kind `json:"kind"`
 	Op      string    `json:"op"`
