@@ -19,6 +19,7 @@ type file struct {
 	Executor        map[string]fileExecutor `toml:"executor"`
 	Audit           fileAudit               `toml:"audit"`
 	Approval        fileApproval            `toml:"approval"`
+	Transfer        fileTransfer            `toml:"transfer"`
 }
 
 type fileTarget struct {
@@ -64,6 +65,11 @@ type fileApproval struct {
 	KeyFile          string `toml:"key_file"`
 }
 
+type fileTransfer struct {
+	Allow  []string `toml:"allow"`
+	Refuse []string `toml:"refuse"`
+}
+
 // keysOf returns the keys of a stored table.
 func keysOf(table any) []string {
 	t := reflect.TypeOf(table)
@@ -91,6 +97,8 @@ func unknown(key []string) (n int, known []string) {
 		at, known = 1, keysOf(fileAudit{})
 	case "approval":
 		at, known = 1, keysOf(fileApproval{})
+	case "transfer":
+		at, known = 1, keysOf(fileTransfer{})
 	}
 	if at > 0 && len(key) > at && !slices.Contains(known, key[at]) {
 		return at + 1, known

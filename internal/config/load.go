@@ -37,6 +37,7 @@ type Config struct {
 	Groups        map[string][]string
 	Audit         Audit
 	Approval      Approval
+	Transfer      Transfer
 	Notes         []string // what a person should know, one line each
 
 	targets []target.Target // in the order of the file, then local
@@ -58,6 +59,12 @@ type Approval struct {
 	RequireSignature bool   // approvals must be signed
 	Sign             bool   // sign approvals although nobody requires it
 	KeyFile          string // key to sign with; "" means the agent's first
+}
+
+// Transfer is the [transfer] table: absolute, clean paths of targets.
+type Transfer struct {
+	Allow  []string // roots that may be copied from and to; empty means all
+	Refuse []string // what may not, with everything below
 }
 
 // maxFile bounds config.toml, in bytes: 10,000 targets take about 2 MiB.
