@@ -58,7 +58,7 @@ type CopiedFile struct {
 	Size   int64
 	Reused int64  // bytes that were there already
 	SHA256 string // of both sides, if verified
-	By     string // what computed it at the destination: helper, sha256sum, read-back, ...
+	By     string // what computed it at the destination: bowline, sha256sum, read-back, ...
 	Error  string // hostile text
 }
 

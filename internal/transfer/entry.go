@@ -63,7 +63,7 @@ type Result struct {
 	Index   int    `json:"i"`
 	Status  Status `json:"s"`
 	SHA256  string `json:"d,omitempty"`  // of what is in place, hexadecimal
-	By      string `json:"by,omitempty"` // what computed it: "helper", "sha256sum", "read-back", ...
+	By      string `json:"by,omitempty"` // what computed it: "bowline", "sha256sum", "read-back", ...
 	Size    int64  `json:"n,omitempty"`
 	Reused  int64  `json:"r,omitempty"` // bytes that were there already
 	Created bool   `json:"c,omitempty"` // the directory was not there before

@@ -461,7 +461,7 @@ func shortKeep(got, want int64) error {
 }
 
 func (x *osTemp) Digest(context.Context) (sum [32]byte, by string, err error) {
-	return [32]byte(x.h.Sum(nil)), "helper", nil
+	return [32]byte(x.h.Sum(nil)), "bowline", nil
 }
 
 func (x *osTemp) Commit(m Meta) error {

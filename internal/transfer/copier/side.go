@@ -99,7 +99,7 @@ type placeSide struct {
 
 func (s *placeSide) name() string { return s.label }
 func (s *placeSide) way() string  { return s.kind }
-func (s *placeSide) lanes() int   { return 4 }
+func (s *placeSide) lanes() int   { return 8 }
 func (s *placeSide) close() error { return nil }
 
 func (s *placeSide) scan(ctx context.Context, req transfer.ScanRequest, to transfer.Scanner) error {
