@@ -11,6 +11,7 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/transfer"
 	"github.com/bowline-sh/bowline/internal/transport"
 )
@@ -24,6 +25,7 @@ type copying struct {
 	subject audit.Subject
 
 	src, dst side
+	links    []*link.Link
 	dest     transfer.Destination
 	list     []transfer.Found
 
@@ -48,7 +50,8 @@ func (p *copying) run(ctx context.Context, res *Result) error {
 	if err == nil {
 		err = p.copyAll(ctx)
 	}
-	err = errors.Join(stopped(ctx, p.req.Resume, err), p.close())
+	err = p.cutOff(stopped(ctx, p.req.Resume, err))
+	err = errors.Join(err, p.close(err != nil))
 	p.fill(res)
 	if err == nil {
 		err = p.verdict(*res)
@@ -81,14 +84,42 @@ func (p *copying) open(ctx context.Context) error {
 	return err
 }
 
-func (p *copying) close() error {
+// close ends both sides. After a failure their links are not used again: something
+// may still be under way on them.
+func (p *copying) close(failed bool) error {
+	for _, l := range p.links {
+		if failed {
+			l.Retire()
+		}
+	}
 	var errs []error
 	for _, s := range []side{p.src, p.dst} {
-		if s != nil {
+		if s != nil && !failed {
 			errs = append(errs, s.close())
+		} else if s != nil {
+			_ = s.close() // what it says is no news
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// cutOff says so where a copy failed because a link is gone.
+func (p *copying) cutOff(err error) error {
+	if err == nil || diag.KindOf(err) == diag.Canceled || diag.KindOf(err) == diag.Timeout {
+		return err
+	}
+	gone := errors.Is(err, transport.ErrLost)
+	for _, l := range p.links {
+		select {
+		case <-l.Done():
+			gone = true
+		default:
+		}
+	}
+	if gone && diag.KindOf(err) != diag.Lost {
+		return lost(err)
+	}
+	return err
 }
 
 func (p *copying) connected(info transport.Info) {

@@ -70,6 +70,7 @@ func (p *copying) remoteSide(ctx context.Context, t target.Target, source bool) 
 		return nil, err
 	}
 	p.connected(l.Info())
+	p.links = append(p.links, l)
 	sudo := p.req.Owner != "" && !source && t.Become == "sudo"
 	if !t.NoHelper && p.c.cfg.Helpers != nil {
 		c, err := p.c.cfg.Helpers.Start(ctx, l, link.HelperOptions{Install: true, Sudo: sudo})
