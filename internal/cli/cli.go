@@ -99,7 +99,7 @@ func NewRoot(env *Env) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("work", newRunCommand(env), newPlanCommand(env), newSessionCommand(env), newReviewCommand(env), newDiffCommand(env), newApproveCommand(env),
+	add("work", newRunCommand(env), newCopyCommand(env), newPlanCommand(env), newSessionCommand(env), newReviewCommand(env), newDiffCommand(env), newApproveCommand(env),
 		newRejectCommand(env), newApplyCommand(env), newConfirmCommand(env), newRollbackCommand(env))
 	add("setup", newInitCommand(env), newTargetCommand(env), newProfileCommand(env), newLinkCommand(env), newConfigCommand(env), newDoctorCommand(env))
 	add("record", newAuditCommand(env))

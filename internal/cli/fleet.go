@@ -79,7 +79,7 @@ type fleetShow struct {
 	groups bowline.OutputGroups
 	errs   bowline.OutputGroups
 	total  int
-	line   progressLine
+	line   fleetLine
 }
 
 func (s *fleetShow) began(name string) {

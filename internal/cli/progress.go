@@ -13,9 +13,9 @@ type fleetState struct {
 	running      map[string]time.Time // since when
 }
 
-// progressLine is one line on a terminal that is drawn over again. Without a writer it
+// fleetLine is one line on a terminal that is drawn over again. Without a writer it
 // draws nothing. Methods may be called concurrently.
-type progressLine struct {
+type fleetLine struct {
 	w io.Writer
 
 	mu    sync.Mutex
@@ -23,13 +23,13 @@ type progressLine struct {
 	drawn bool
 }
 
-func (p *progressLine) update(f func(*fleetState)) {
+func (p *fleetLine) update(f func(*fleetState)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f(&p.state)
 }
 
-func (p *progressLine) draw(total int) {
+func (p *fleetLine) draw(total int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.w == nil {
@@ -45,7 +45,7 @@ func (p *progressLine) draw(total int) {
 }
 
 // clear takes the line away.
-func (p *progressLine) clear() {
+func (p *fleetLine) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.drawn {

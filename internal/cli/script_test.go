@@ -43,6 +43,7 @@ func (w mainWithBin) Run() int {
 //	                   "old" in it, and sets VAR
 //	newest VAR         sets VAR to the id of the newest session
 //	wrongpin NAME      pins another key for that server in our known_hosts
+//	appendrules DIR    allows transfers below DIR only, and not below DIR/secret
 //	code N CMD ARG...  runs a program that must end with exit code N
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -66,7 +67,7 @@ func TestScripts(t *testing.T) {
 		},
 		Condition: isRoot,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"sshd": startServer, "wrongpin": wrongPin, "code": exitCode, "tree": makeTree, "newest": newest,
+			"sshd": startServer, "wrongpin": wrongPin, "code": exitCode, "tree": makeTree, "newest": newest, "appendrules": appendRules,
 		},
 	})
 }
@@ -159,4 +160,12 @@ func newest(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("no session")
 	}
 	ts.Setenv(args[0], doc.Sessions[0].ID)
+}
+
+func appendRules(ts *testscript.TestScript, _ bool, args []string) {
+	name := filepath.Join(ts.Getenv("XDG_CONFIG_HOME"), "bowline", "config.toml")
+	text, err := os.ReadFile(name)
+	ts.Check(err)
+	text = fmt.Appendf(text, "\n[transfer]\nallow = [%q]\nrefuse = [%q]\n", args[0], args[0]+"/secret")
+	ts.Check(os.WriteFile(name, text, 0o600))
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,6 +35,10 @@ func (b *builder) build(f file) {
 	b.audit(f.Audit)
 	b.cfg.Approval = Approval{TwoPerson: f.Approval.TwoPerson, RequireSignature: f.Approval.RequireSignature, Sign: f.Approval.Sign,
 		KeyFile: b.ownPath([]string{"approval", "key_file"}, f.Approval.KeyFile)}
+	b.cfg.Transfer = Transfer{Allow: b.targetPaths("allow", f.Transfer.Allow), Refuse: b.targetPaths("refuse", f.Transfer.Refuse)}
+	if f.Transfer.Allow != nil && len(f.Transfer.Allow) == 0 {
+		b.fault([]string{"transfer", "allow"}, "an empty list would allow nothing; leave it out to allow everything")
+	}
 	b.link(f.Link)
 }
 
@@ -52,6 +57,20 @@ func (b *builder) link(l fileLink) {
 		}
 		b.cfg.Persist = d
 	}
+}
+
+// targetPaths reads a list of paths on targets. There is no "~" in them: each
+// target has its own.
+func (b *builder) targetPaths(key string, list []string) []string {
+	var out []string
+	for _, p := range list {
+		if !path.IsAbs(p) || strings.ContainsRune(p, 0) {
+			b.fault([]string{"transfer", key}, "%q must be absolute", p)
+			continue
+		}
+		out = append(out, path.Clean(p))
+	}
+	return out
 }
 
 func (b *builder) has(name string) bool {

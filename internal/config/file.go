@@ -20,6 +20,7 @@ type file struct {
 	Audit           fileAudit               `toml:"audit"`
 	Approval        fileApproval            `toml:"approval"`
 	Link            fileLink                `toml:"link"`
+	Transfer        fileTransfer            `toml:"transfer"`
 }
 
 type fileTarget struct {
@@ -69,6 +70,11 @@ type fileLink struct {
 	Persist string `toml:"persist"`
 }
 
+type fileTransfer struct {
+	Allow  []string `toml:"allow"`
+	Refuse []string `toml:"refuse"`
+}
+
 // keysOf returns the keys of a stored table.
 func keysOf(table any) []string {
 	t := reflect.TypeOf(table)
@@ -98,6 +104,8 @@ func unknown(key []string) (n int, known []string) {
 		at, known = 1, keysOf(fileLink{})
 	case "approval":
 		at, known = 1, keysOf(fileApproval{})
+	case "transfer":
+		at, known = 1, keysOf(fileTransfer{})
 	}
 	if at > 0 && len(key) > at && !slices.Contains(known, key[at]) {
 		return at + 1, known

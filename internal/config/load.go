@@ -39,7 +39,8 @@ type Config struct {
 	Audit         Audit
 	Approval      Approval
 	Persist       time.Duration // how long links stay open between invocations; 0: not at all
-	Notes         []string      // what a person should know, one line each
+	Transfer      Transfer
+	Notes         []string // what a person should know, one line each
 
 	targets []target.Target // in the order of the file, then local
 	lines   map[string]int  // of each target's definition
@@ -60,6 +61,12 @@ type Approval struct {
 	RequireSignature bool   // approvals must be signed
 	Sign             bool   // sign approvals although nobody requires it
 	KeyFile          string // key to sign with; "" means the agent's first
+}
+
+// Transfer is the [transfer] table: absolute, clean paths of targets.
+type Transfer struct {
+	Allow  []string // roots that may be copied from and to; empty means all
+	Refuse []string // what may not, with everything below
 }
 
 // maxFile bounds config.toml, in bytes: 10,000 targets take about 2 MiB.

@@ -59,6 +59,8 @@ func handle(ctx context.Context, r *frame.Request) (any, error) {
 		return planSession(ctx, r)
 	case VerbRun:
 		return run(ctx, r)
+	case VerbScan, VerbFind, VerbSend, VerbReceive:
+		return transferVerb(ctx, r)
 	default:
 		return nil, diag.New(diag.Usage, "call helper", "upgrade the client or the helper, so that both know it", "unknown verb %q", r.Verb)
 	}

@@ -13,13 +13,14 @@ import (
 // needs the types of the calls.
 var errLinux = errors.New("dry runs and applies happen on Linux targets only")
 
-func planSession(context.Context, *frame.Request) (any, error) { return nil, errLinux }
-func remove(*frame.Request) (any, error)                       { return nil, errLinux }
-func confirm(context.Context, *frame.Request) (any, error)     { return nil, errLinux }
-func takeOver()                                                {}
-func selectOps(*frame.Request) (any, error)                    { return nil, errLinux }
-func drift(context.Context, *frame.Request) (any, error)       { return nil, errLinux }
-func sessionVerb(context.Context, *frame.Request) (any, error) { return nil, errLinux }
+func planSession(context.Context, *frame.Request) (any, error)  { return nil, errLinux }
+func remove(*frame.Request) (any, error)                        { return nil, errLinux }
+func confirm(context.Context, *frame.Request) (any, error)      { return nil, errLinux }
+func takeOver()                                                 {}
+func selectOps(*frame.Request) (any, error)                     { return nil, errLinux }
+func drift(context.Context, *frame.Request) (any, error)        { return nil, errLinux }
+func transferVerb(context.Context, *frame.Request) (any, error) { return nil, errLinux }
+func sessionVerb(context.Context, *frame.Request) (any, error)  { return nil, errLinux }
 
 // Supervise is for the helper's main.
 func Supervise(string) {}

@@ -26,6 +26,8 @@ import (
 	"github.com/bowline-sh/bowline/internal/redact"
 	"github.com/bowline-sh/bowline/internal/sandbox/attack"
 	"github.com/bowline-sh/bowline/internal/sshsig"
+	"github.com/bowline-sh/bowline/internal/transfer"
+	"github.com/bowline-sh/bowline/internal/transfer/copier"
 	"github.com/bowline-sh/bowline/internal/transport"
 	"github.com/bowline-sh/bowline/internal/transport/local"
 	"github.com/bowline-sh/bowline/internal/transport/ssh"
@@ -63,6 +65,7 @@ type Paths struct {
 type Parts struct {
 	Executor  *executor.Executor
 	Engine    *engine.Engine
+	Copier    *copier.Copier
 	Inventory *inventory.Inventory
 	Tester    inventory.Tester
 	Profiles  config.Profiles
@@ -179,6 +182,7 @@ func (p *Parts) connect(o Options, home string) {
 		Target: p.Resolve, Default: p.cfg.Profile, Links: p.links, Recorder: p.log, Helpers: helpers,
 		Profile: named,
 	})
+	p.Copier = copier.New(copier.Config{Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Rules: p.transferRules, Now: time.Now})
 	p.Inventory = inventory.New(inventory.Config{
 		Find: p.find, Editor: reloading{editor, p, home}, Scan: dialer.Scan, KnownHosts: p.Paths.KnownHosts, Recorder: p.log,
 	})
@@ -242,6 +246,12 @@ func (p *Parts) config() config.Config {
 }
 
 func (p *Parts) find(name string) (target.Target, bool) { return p.config().Find(name) }
+
+// transferRules are the [transfer] table.
+func (p *Parts) transferRules() transfer.Policy {
+	t := p.config().Transfer
+	return transfer.Policy{Allow: t.Allow, Refuse: t.Refuse}
+}
 
 // Resolve returns the target to act on; see [config.Config.Resolve].
 func (p *Parts) Resolve(name string) (target.Target, error) {

@@ -1,0 +1,515 @@
+package copier_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/testkit"
+	"github.com/bowline-sh/bowline/internal/transfer"
+	"github.com/bowline-sh/bowline/internal/transfer/copier"
+)
+
+// cut kills the sshd that serves the copy once n bytes have gone.
+func (w *world) cut(r copier.Request, n int64) error {
+	var once atomic.Bool
+	r.Progress = func(p copier.Progress) {
+		if p.Bytes >= n && once.CompareAndSwap(false, true) {
+			w.server.SignalSessions(w.t, syscall.SIGKILL)
+		}
+	}
+	_, err := w.Copy(w.t.Context(), r)
+	return err
+}
+
+// resume copies again until nobody is left of the transfer that was cut.
+func (w *world) resume(r copier.Request) copier.Result {
+	w.t.Helper()
+	r.Resume = true
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		res, err := w.Copy(w.t.Context(), r)
+		if err == nil {
+			return res
+		}
+		if !strings.Contains(err.Error(), transfer.ErrBusy.Error()) || time.Now().After(deadline) {
+			w.t.Fatalf("resume: %v", err)
+		}
+	}
+}
+
+// TestResumeAfterCut: R57 and resuming, at random points, both directions.
+func TestResumeAfterCut(t *testing.T) {
+	const size = 24 << 20
+	w := newWorld(t)
+	data := noise(size, 7)
+	src := filepath.Join(w.here, "src")
+	write(t, src, data)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range 20 {
+		at := rng.Int64N(size - 4<<20)
+		for _, c := range []struct{ name, src, dst, file string }{
+			{"up", src, fmt.Sprintf("web1:%s/up%d", w.far, i), fmt.Sprintf("%s/up%d", w.far, i)},
+			{"down", "web1:" + src, fmt.Sprintf("%s/down%d", w.here, i), fmt.Sprintf("%s/down%d", w.here, i)},
+			{"agentless up", src, fmt.Sprintf("bare:%s/bare%d", w.far, i), fmt.Sprintf("%s/bare%d", w.far, i)},
+		} {
+			if c.name != "up" && i%5 != 0 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s at %d", c.name, at), func(t *testing.T) {
+				w.t = t
+				write(t, c.file, []byte("old"))
+				r := req(c.src, c.dst)
+				r.Resume = true
+				if err := w.cut(r, at); err == nil {
+					t.Fatal("the cut went unnoticed")
+				} else if k := diag.KindOf(err); k != diag.Lost && k != diag.Failure {
+					t.Errorf("kind %q: %v", k, err)
+				}
+				if got, err := os.ReadFile(c.file); err != nil || string(got) != "old" {
+					t.Fatalf("the existing file did not survive: %d bytes, %v", len(got), err)
+				}
+				res := w.resume(r)
+				got, err := os.ReadFile(c.file)
+				if err != nil || !bytes.Equal(got, data) {
+					t.Fatalf("%d bytes, %v", len(got), err)
+				}
+				// What is in flight and a chunk may be lost; the rest is not sent again.
+				if reused := res.Files[0].Reused; reused < at-10<<20 {
+					t.Errorf("cut at %d, but only %d bytes were reused", at, reused)
+				}
+				noTemps(t, filepath.Dir(c.file))
+				must(t, os.Remove(c.file))
+			})
+		}
+	}
+}
+
+// TestCutLeavesNothing: without --resume the far side cleans up after a cut.
+func TestCutLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	src := filepath.Join(w.here, "src")
+	write(t, src, noise(16<<20, 1))
+	write(t, filepath.Join(w.far, "dst"), []byte("old"))
+	if err := w.cut(req(src, "web1:"+w.far+"/dst"), 4<<20); err == nil {
+		t.Fatal("the cut went unnoticed")
+	}
+	for deadline := time.Now().Add(10 * time.Second); len(temps(t, w.far)) > 0 && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	noTemps(t, w.far)
+	if got, _ := os.ReadFile(filepath.Join(w.far, "dst")); string(got) != "old" {
+		t.Errorf("the existing file holds %q", got)
+	}
+}
+
+// TestStop: a person's Ctrl-C, and the deadline, leave nothing without --resume
+// and a temporary with it.
+func TestStop(t *testing.T) {
+	for _, way := range ways {
+		for _, resume := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s resume=%v", way, resume), func(t *testing.T) {
+				w := newWorld(t)
+				src := filepath.Join(w.here, "src")
+				write(t, src, noise(32<<20, 1))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				r := req(src, way+":"+w.far+"/dst")
+				r.Resume = resume
+				r.Progress = func(p copier.Progress) {
+					if p.Bytes > 8<<20 {
+						cancel()
+					}
+				}
+				_, err := w.Copy(ctx, r)
+				if diag.KindOf(err) != diag.Canceled || !errors.Is(err, context.Canceled) {
+					t.Errorf("%v", err)
+				}
+				if n := len(temps(t, w.far)); (n == 1) != resume {
+					t.Errorf("%d temporaries are left", n)
+				}
+				if _, err := os.Stat(w.far + "/dst"); err == nil {
+					t.Error("dst exists")
+				}
+			})
+		}
+	}
+	w := newWorld(t)
+	write(t, filepath.Join(w.here, "src"), noise(256<<20, 1))
+	r := req(filepath.Join(w.here, "src"), "web1:"+w.far+"/dst")
+	r.Timeout = 400 * time.Millisecond
+	if _, err := w.Copy(t.Context(), r); diag.KindOf(err) != diag.Timeout {
+		t.Errorf("deadline: %v", err)
+	}
+	noTemps(t, w.far)
+}
+
+// TestDiskFull: a file system that cannot take it.
+func TestDiskFull(t *testing.T) {
+	testkit.Root(t)
+	small, err := os.MkdirTemp("/mnt", "bowline-test-")
+	must(t, err)
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(syscall.Unmount(small, 0), os.Remove(small)); err != nil {
+			t.Error(err)
+		}
+	})
+	w := newWorld(t)
+	write(t, filepath.Join(w.here, "src/big"), noise(6<<20, 1))
+	write(t, filepath.Join(w.here, "src/small"), []byte("fits"))
+	for _, way := range ways {
+		t.Run(way, func(t *testing.T) {
+			write(t, small+"/big", []byte("old"))
+			res, err := w.Copy(t.Context(), req(filepath.Join(w.here, "src")+"/.", way+":"+small))
+			if err == nil {
+				t.Fatalf("%+v", res)
+			}
+			if way == "web1" && !strings.Contains(err.Error(), "no space left on device") {
+				t.Errorf("%v", err)
+			}
+			if got, _ := os.ReadFile(small + "/big"); string(got) != "old" {
+				t.Errorf("the existing file holds %q", got)
+			}
+			noTemps(t, small)
+			if got, _ := os.ReadFile(small + "/small"); string(got) != "fits" {
+				t.Errorf("the other file was not copied: %q", got)
+			}
+		})
+	}
+	// The same where the disk of this machine is full.
+	if _, err := w.Copy(t.Context(), req("web1:"+filepath.Join(w.here, "src/big"), small+"/big")); err == nil {
+		t.Error("download: no error")
+	}
+	noTemps(t, small)
+}
+
+// TestOrdinaryUser: an account that may not write there says so and changes nothing.
+func TestOrdinaryUser(t *testing.T) {
+	testkit.Root(t)
+	user := testkit.User(t)
+	w := newWorld(t, testkit.LoginUser(user))
+	src := filepath.Join(w.here, "src")
+	write(t, src, []byte("x"))
+	must(t, os.Chmod(w.far, 0o755))
+	for _, way := range ways {
+		t.Run(way, func(t *testing.T) {
+			w.t = t
+			if _, err := w.Copy(t.Context(), req(src, way+":"+w.far+"/dst")); err == nil || !strings.Contains(err.Error(), "permission denied") && !strings.Contains(err.Error(), "SSH_FX_PERMISSION_DENIED") {
+				t.Errorf("%v", err)
+			}
+			noTemps(t, w.far)
+			w.cp(src, way+":"+w.home+"/mine-"+way)
+			info, err := os.Stat(filepath.Join(w.home, "mine-"+way))
+			must(t, err)
+			if uid := info.Sys().(*syscall.Stat_t).Uid; uid == 0 {
+				t.Error("the file belongs to root")
+			}
+		})
+	}
+}
+
+// TestRules: refused paths, also behind links; R61.
+func TestRules(t *testing.T) {
+	w := newWorld(t)
+	src := filepath.Join(w.here, "src")
+	write(t, src, []byte("x"))
+	for _, d := range []string{"ok/sub", "ok/secret", "outside"} {
+		must(t, os.MkdirAll(filepath.Join(w.far, d), 0o755))
+	}
+	write(t, filepath.Join(w.far, "ok/secret/key"), []byte("key"))
+	write(t, filepath.Join(w.far, "ok/readable"), []byte("r"))
+	must(t, os.Symlink(filepath.Join(w.far, "outside"), filepath.Join(w.far, "ok/abs")))
+	must(t, os.Symlink("../outside", filepath.Join(w.far, "ok/rel")))
+	must(t, os.Symlink("secret", filepath.Join(w.far, "ok/alias")))
+	must(t, os.Symlink("sub", filepath.Join(w.far, "ok/inside")))
+	w.rules = transfer.Policy{Allow: []string{filepath.Join(w.far, "ok")}, Refuse: []string{filepath.Join(w.far, "ok/secret")}}
+	for _, way := range ways {
+		for _, bad := range []string{"outside/x", "ok/../outside/x", "ok/abs/x", "ok/rel/x", "ok/secret/x", "ok/alias/x", "ok/sub/../secret/x", "ok-not/x", "ok/rel"} {
+			res, err := w.Copy(t.Context(), req(src, way+":"+w.far+"/"+bad))
+			if diag.KindOf(err) != diag.Refused {
+				t.Errorf("%s: up to %s: %v, %+v", way, bad, err, res)
+			}
+		}
+		for _, bad := range []string{"ok/secret/key", "ok/alias/key", "ok/secret", "ok", "ok/sub/../secret/key", "ok/sec*/key", "ok/rel"} {
+			if strings.HasSuffix(bad, "rel") { // as a link it may be read, with its text
+				continue
+			}
+			res, err := w.Copy(t.Context(), req(way+":"+w.far+"/"+bad, filepath.Join(w.here, "got")))
+			if err == nil || diag.KindOf(err) != diag.Refused && !strings.Contains(bad, "*") {
+				t.Errorf("%s: down from %s: %v, %+v", way, bad, err, res)
+			}
+		}
+		if list, _ := filepath.Glob(filepath.Join(w.far, "outside/*")); len(list) > 0 {
+			t.Errorf("written outside: %q", list)
+		}
+		must(t, os.RemoveAll(filepath.Join(w.here, "got")))
+		w.cp(src, way+":"+w.far+"/ok/sub/"+way)
+		w.cp(src, way+":"+w.far+"/ok/inside/in-"+way)
+		w.cp(way+":"+w.far+"/ok/readable", filepath.Join(w.here, "got-"+way))
+	}
+	// Refused by how it is written: nothing is asked of the network.
+	w.server.Stop(t)
+	if _, err := w.Copy(t.Context(), req(src, "web1:/etc/../root/x")); diag.KindOf(err) != diag.Refused {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestLinksBelowDestination: what is a link there is not followed.
+func TestLinksBelowDestination(t *testing.T) {
+	w := newWorld(t)
+	write(t, filepath.Join(w.here, "src/dir/file"), []byte("new"))
+	write(t, filepath.Join(w.here, "src/name"), []byte("new"))
+	for _, way := range ways {
+		t.Run(way, func(t *testing.T) {
+			far := filepath.Join(w.far, way)
+			out := filepath.Join(w.far, way+"-outside")
+			must(t, errors.Join(os.MkdirAll(far, 0o755), os.MkdirAll(out, 0o755)))
+			write(t, filepath.Join(out, "victim"), []byte("old"))
+			must(t, os.Symlink(out, filepath.Join(far, "dir")))
+			must(t, os.Symlink(filepath.Join(out, "victim"), filepath.Join(far, "name")))
+			_, err := w.Copy(t.Context(), req(filepath.Join(w.here, "src")+"/.", way+":"+far))
+			if err == nil || !strings.Contains(err.Error(), "in the way") {
+				t.Errorf("%v", err)
+			}
+			if list, _ := os.ReadDir(out); len(list) != 1 {
+				t.Errorf("written through the link: %v", list)
+			}
+			if got, _ := os.ReadFile(filepath.Join(out, "victim")); string(got) != "old" {
+				t.Errorf("written through the link: %q", got)
+			}
+			if got, _ := os.ReadFile(filepath.Join(far, "name")); string(got) != "new" {
+				t.Errorf("name holds %q", got)
+			}
+		})
+	}
+}
+
+// TestNoDigestTool: R56; then reading back, and where that cannot be, unverified.
+func TestNoDigestTool(t *testing.T) {
+	bin := testkit.Dir(t)
+	must(t, os.Chmod(bin, 0o755))
+	w := newWorld(t, testkit.ConfigLines("SetEnv PATH="+bin))
+	src := filepath.Join(w.here, "src")
+	write(t, src, noise(2<<20, 1))
+	if by := w.cp(src, "bare:"+w.far+"/dst").Files[0].By; by != "read-back" {
+		t.Errorf("digest by %q", by)
+	}
+	w = newWorld(t, testkit.ConfigLines("SetEnv PATH="+bin), testkit.Subsystem("Subsystem sftp internal-sftp -P read"))
+	write(t, filepath.Join(w.here, "src"), noise(2<<20, 1))
+	res, err := w.Copy(t.Context(), req(filepath.Join(w.here, "src"), "bare:"+w.far+"/dst"))
+	if err == nil || len(res.Files) != 1 || res.Files[0].Status != transfer.Unverified {
+		t.Errorf("%v, %+v", err, res)
+	}
+	if !strings.Contains(fmt.Sprint(err), "unverified") || !strings.Contains(diag.HintOf(err), "sha256sum") {
+		t.Errorf("%v; %s", err, diag.HintOf(err))
+	}
+}
+
+// TestLyingTool: a program that answers another digest is a mismatch, and the old
+// file stands. R55.
+func TestLyingTool(t *testing.T) {
+	bin := testkit.Dir(t)
+	must(t, os.Chmod(bin, 0o755))
+	must(t, os.WriteFile(filepath.Join(bin, "sha256sum"), []byte("#!/bin/sh\necho "+strings.Repeat("0", 64)+"  -\n"), 0o755))
+	w := newWorld(t, testkit.ConfigLines("SetEnv PATH="+bin))
+	src := filepath.Join(w.here, "src")
+	write(t, src, []byte("new"))
+	write(t, filepath.Join(w.far, "dst"), []byte("old"))
+	res, err := w.Copy(t.Context(), req(src, "bare:"+w.far+"/dst"))
+	if diag.KindOf(err) != diag.Conflict || res.Files[0].Status != transfer.Mismatched {
+		t.Errorf("%v, %+v", err, res)
+	}
+	if got, _ := os.ReadFile(filepath.Join(w.far, "dst")); string(got) != "old" {
+		t.Errorf("the existing file holds %q", got)
+	}
+	noTemps(t, w.far)
+}
+
+// TestAtOnce: R59; two copies to one name, with and without resuming: one of them
+// is there, whole.
+func TestAtOnce(t *testing.T) {
+	w := newWorld(t)
+	a, b := noise(8<<20, 1), noise(8<<20, 2)
+	write(t, filepath.Join(w.here, "a"), a)
+	write(t, filepath.Join(w.here, "b"), b)
+	for _, names := range [][2]string{{"a", "b"}, {"a", "a"}} {
+		for _, resume := range []bool{false, true} {
+			errs := make(chan error, 2)
+			for _, n := range names {
+				r := req(filepath.Join(w.here, n), "web1:"+w.far+"/dst")
+				r.Resume = resume
+				go func() {
+					_, err := w.Copy(t.Context(), r)
+					errs <- err
+				}()
+			}
+			failed := 0
+			for range 2 {
+				if err := <-errs; err != nil {
+					failed++
+					if !strings.Contains(err.Error(), transfer.ErrBusy.Error()) {
+						t.Error(err)
+					}
+				}
+			}
+			if failed > 1 || failed > 0 && (!resume || names[0] != names[1]) {
+				t.Errorf("%v resume=%v: %d failed", names, resume, failed)
+			}
+			if got, err := os.ReadFile(filepath.Join(w.far, "dst")); err != nil || !bytes.Equal(got, a) && !bytes.Equal(got, b) {
+				t.Errorf("%v resume=%v: %d bytes of neither, %v", names, resume, len(got), err)
+			}
+			noTemps(t, w.far)
+		}
+	}
+}
+
+// TestDelta: of a large file that changed a little, little is sent.
+func TestDelta(t *testing.T) {
+	w := newWorld(t)
+	data := noise(16<<20, 1)
+	src := filepath.Join(w.here, "src")
+	write(t, src, data)
+	w.cp(src, "web1:"+w.far+"/dst")
+	copy(data[5<<20:], "changed")
+	write(t, src, append(data, "and longer"...))
+	res := w.cp(src, "web1:"+w.far+"/dst")
+	if r := res.Files[0].Reused; r != 15<<20 {
+		t.Errorf("%d bytes were reused", r)
+	}
+	if got, _ := os.ReadFile(w.far + "/dst"); !bytes.Equal(got, append(data, "and longer"...)) {
+		t.Error("the copy differs")
+	}
+	// And back.
+	write(t, filepath.Join(w.here, "back"), noise(16<<20, 1))
+	if r := w.cp("web1:"+w.far+"/dst", filepath.Join(w.here, "back")).Files[0].Reused; r != 15<<20 {
+		t.Errorf("down: %d bytes were reused", r)
+	}
+}
+
+// TestBetweenTargets copies from one target to another, in all four ways.
+func TestBetweenTargets(t *testing.T) {
+	w := newWorld(t)
+	nasty(t, filepath.Join(w.far, "tree"))
+	for _, from := range []string{"web1", "bare"} {
+		for _, to := range []string{"web2", "bare2", "local"} {
+			t.Run(from+" "+to, func(t *testing.T) {
+				w.t = t
+				dst := filepath.Join(w.far, from+to)
+				w.cp(from+":"+filepath.Join(w.far, "tree"), to+":"+dst)
+				sameTree(t, filepath.Join(w.far, "tree"), dst)
+			})
+		}
+	}
+}
+
+// TestGlobs: patterns are matched there, by no shell.
+func TestGlobs(t *testing.T) {
+	w := newWorld(t)
+	for _, n := range []string{"a.log", "b.log", "c.txt", ".hidden.log", "d/e.log", "$(touch pwned).log", "lit[eral].log"} {
+		write(t, filepath.Join(w.far, n), []byte(n))
+	}
+	for _, way := range ways {
+		for pattern, want := range map[string]int{"*.log": 4, "?.log": 2, "*/*.log": 1, "lit[eral].log": 1, "[ab].log": 2} {
+			dst := filepath.Join(testkit.Dir(t)) + "/"
+			res, err := w.Copy(t.Context(), req(way+":"+w.far+"/"+pattern, dst))
+			if err != nil || len(res.Files) != want {
+				t.Errorf("%s %s: %v, %+v", way, pattern, err, res.Files)
+			}
+		}
+		if _, err := w.Copy(t.Context(), req(way+":"+w.far+"/*.nothing", w.here)); err == nil {
+			t.Error("a pattern without a match")
+		}
+	}
+}
+
+// TestRecord: R62, R64, R68: the intent before, the outcome after, with digests;
+// nothing without a record.
+func TestRecord(t *testing.T) {
+	w := newWorld(t)
+	src := filepath.Join(w.here, "src")
+	write(t, src, []byte("hello"))
+	w.cp(src, "web1:"+w.far+"/dst")
+	in, out := w.log.intents[0], w.log.outcomes[0]
+	if in.Verb != "cp" || in.Target != "web1" || len(in.Argv) != 3 {
+		t.Errorf("%+v", in)
+	}
+	if out.Err != nil || out.HostKey == "" || out.Digests["dst"] != "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" {
+		t.Errorf("%+v", out)
+	}
+	for _, r := range []copier.Request{req(src, "nope:/x"), req(src, src+"2"), req(filepath.Join(w.here, "missing"), "web1:"+w.far+"/x")} {
+		n := len(w.log.outcomes)
+		if _, err := w.Copy(t.Context(), r); err == nil || len(w.log.outcomes) != n+1 || w.log.outcomes[n].Err == nil {
+			t.Errorf("%v is not on record: %v", r, err)
+		}
+	}
+	w.log.refuse = errors.New("disk full")
+	if _, err := w.Copy(t.Context(), req(src, "web1:"+w.far+"/unrecorded")); err == nil {
+		t.Error("no error")
+	}
+	if _, err := os.Stat(w.far + "/unrecorded"); err == nil {
+		t.Error("copied without a record")
+	}
+}
+
+// TestStream: standard input to a file and back.
+func TestStream(t *testing.T) {
+	w := newWorld(t)
+	data := noise(3<<20+5, 4)
+	for _, way := range ways {
+		r := copier.Request{Sources: []copier.Location{{Path: "-"}}, Dest: loc(way + ":" + w.far + "/s"), Stdin: bytes.NewReader(data)}
+		if res, err := w.Copy(t.Context(), r); err != nil || res.Files[0].Status != transfer.Verified {
+			t.Fatalf("%s: %v, %+v", way, err, res)
+		}
+		var out bytes.Buffer
+		r = copier.Request{Sources: []copier.Location{loc(way + ":" + w.far + "/s")}, Dest: copier.Location{Path: "-"}, Stdout: &out}
+		if _, err := w.Copy(t.Context(), r); err != nil || !bytes.Equal(out.Bytes(), data) {
+			t.Errorf("%s: %d bytes, %v", way, out.Len(), err)
+		}
+	}
+}
+
+// TestModeAndOwner: R60.
+func TestModeAndOwner(t *testing.T) {
+	testkit.Root(t)
+	w := newWorld(t)
+	src := filepath.Join(w.here, "src")
+	write(t, src, []byte("x"))
+	mode := uint32(0o4750)
+	for _, way := range ways {
+		r := req(src, way+":"+w.far+"/"+way)
+		r.Mode, r.Owner = &mode, "daemon:12345"
+		if _, err := w.Copy(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		var st syscall.Stat_t
+		must(t, syscall.Stat(w.far+"/"+way, &st))
+		if st.Mode&0o7777 != 0o4750 || st.Uid != 1 || st.Gid != 12345 {
+			t.Errorf("%s: mode %o, owner %d:%d", way, st.Mode, st.Uid, st.Gid)
+		}
+		// Replaced by root, it stays its owner's.
+		if _, err := w.Copy(t.Context(), req(src, way+":"+w.far+"/"+way)); err != nil {
+			t.Fatal(err)
+		}
+		must(t, syscall.Stat(w.far+"/"+way, &st))
+		if st.Uid != 1 || st.Gid != 12345 {
+			t.Errorf("%s: replaced, the owner is %d:%d", way, st.Uid, st.Gid)
+		}
+		r.Owner = "no-such-user"
+		if _, err := w.Copy(t.Context(), r); err == nil || !strings.Contains(err.Error(), "no-such-user") {
+			t.Errorf("%s: %v", way, err)
+		}
+	}
+}

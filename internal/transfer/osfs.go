@@ -1,0 +1,622 @@
+package transfer
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// osFS is an FS on this machine. Every directory is reached from the one above it
+// through its handle and is seen to be the directory that Lstat saw, so that no
+// link leads anywhere.
+type osFS struct {
+	base   string // canonical path of the top
+	policy Policy
+	dirs   map[string]*os.Root // open directories by path; "." is the top
+	held   map[string]int      // of these, how many temporaries need them
+}
+
+// maxDirs bounds the open directories of one FS.
+const maxDirs = 128
+
+func (t *osFS) Close() error {
+	var errs []error
+	for _, d := range t.dirs {
+		errs = append(errs, d.Close())
+	}
+	t.dirs = nil
+	return errors.Join(errs...)
+}
+
+// dir returns the handle of a directory.
+func (t *osFS) dir(p string) (*os.Root, error) {
+	if d, ok := t.dirs[p]; ok {
+		return d, nil
+	}
+	up, err := t.dir(path.Dir(p))
+	if err != nil {
+		return nil, err
+	}
+	d, err := enter(up, path.Base(p))
+	if err != nil {
+		return nil, err
+	}
+	if len(t.dirs) >= maxDirs {
+		t.forget(p)
+	}
+	t.dirs[p] = d
+	return d, nil
+}
+
+// forget closes the directories that are no parent of p.
+func (t *osFS) forget(p string) {
+	for k, d := range t.dirs {
+		if k != "." && !Below(p, k) && t.held[k] == 0 {
+			_ = d.Close() // was only read from
+			delete(t.dirs, k)
+		}
+	}
+}
+
+// enter opens the directory name below d, if it is no link.
+func enter(d *os.Root, name string) (*os.Root, error) {
+	seen, err := d.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !seen.IsDir() {
+		return nil, fmt.Errorf("%q is in the way: it is no directory", path.Join(filepath.ToSlash(d.Name()), name))
+	}
+	sub, err := d.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	got, err := sub.Stat(".")
+	if err == nil && !os.SameFile(seen, got) {
+		err = fmt.Errorf("%q was replaced while it was opened", name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, sub.Close())
+	}
+	return sub, nil
+}
+
+// at returns the directory that holds p and the last part of p.
+func (t *osFS) at(p string) (*os.Root, string, error) {
+	if err := ValidPath(p); err != nil {
+		return nil, "", err
+	}
+	if err := t.policy.Check(path.Join(t.base, p)); err != nil {
+		return nil, "", err
+	}
+	if p == "." {
+		return t.dirs["."], ".", nil
+	}
+	d, err := t.dir(path.Dir(p))
+	return d, path.Base(p), err
+}
+
+func (t *osFS) Lstat(p string) (Info, error) {
+	d, name, err := t.at(p)
+	if err != nil {
+		return Info{}, err
+	}
+	fi, err := d.Lstat(name)
+	if err != nil {
+		return Info{}, err
+	}
+	return infoOf(fi), nil
+}
+
+func infoOf(fi fs.FileInfo) Info {
+	i := Info{Type: Other, Mode: uint32(fi.Mode().Perm()), MTime: fi.ModTime().UnixNano(), Size: fi.Size()}
+	switch {
+	case fi.Mode().IsRegular():
+		i.Type = File
+	case fi.IsDir():
+		i.Type, i.Size = Dir, 0
+	case fi.Mode()&fs.ModeSymlink != 0:
+		i.Type, i.Size = Symlink, 0
+	}
+	moreInfo(&i, fi)
+	return i
+}
+
+func (t *osFS) Names(p string) ([]string, error) {
+	if _, _, err := t.at(p); err != nil {
+		return nil, err
+	}
+	d, err := t.dir(p)
+	if err != nil {
+		return nil, err
+	}
+	f, err := d.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
+}
+
+func (t *osFS) Readlink(p string) (string, error) {
+	d, name, err := t.at(p)
+	if err != nil {
+		return "", err
+	}
+	return d.Readlink(name)
+}
+
+func (t *osFS) Open(p string) (Content, error) {
+	d, name, err := t.at(p)
+	if err != nil {
+		return nil, err
+	}
+	f, err := openRegular(d, name)
+	if err != nil {
+		return nil, err
+	}
+	return &osContent{f: f}, nil
+}
+
+// openRegular opens a regular file for reading, and nothing else: to open a fifo
+// or a device has effects.
+func openRegular(d *os.Root, name string) (*os.File, error) {
+	seen, err := d.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !seen.Mode().IsRegular() {
+		return nil, fmt.Errorf("%q is no regular file", name)
+	}
+	f, err := d.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	got, err := f.Stat()
+	if err == nil && !os.SameFile(seen, got) {
+		err = errors.New(changedMark)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+type osContent struct {
+	f   *os.File
+	off int64
+}
+
+func (c *osContent) Read(p []byte) (int, error) {
+	n, err := c.f.ReadAt(p, c.off)
+	c.off += int64(n)
+	return n, err
+}
+
+func (c *osContent) Hole() int64 {
+	n := holeAt(c.f, c.off)
+	c.off += n
+	return n
+}
+
+func (c *osContent) ReadAgain(off, n int64) (io.Reader, error) {
+	return io.NewSectionReader(c.f, off, n), nil
+}
+
+func (c *osContent) GoTo(off int64) error { c.off = off; return nil }
+
+func (c *osContent) Info() (Info, error) {
+	fi, err := c.f.Stat()
+	if err != nil {
+		return Info{}, err
+	}
+	return infoOf(fi), nil
+}
+
+func (c *osContent) Close() error { return c.f.Close() }
+
+func (t *osFS) Mkdir(p string) error {
+	d, name, err := t.at(p)
+	if err != nil {
+		return err
+	}
+	return d.Mkdir(name, 0o700)
+}
+
+func (t *osFS) Link(p, text string) error {
+	d, name, err := t.at(p)
+	if err != nil {
+		return err
+	}
+	temp := tempPrefix + rand.Text() + ".link"
+	if err := d.Symlink(text, temp); err != nil {
+		return err
+	}
+	if err := d.Rename(temp, name); err != nil {
+		return errors.Join(err, d.Remove(temp))
+	}
+	return syncDir(d)
+}
+
+func (t *osFS) SetDir(p string, m Meta) error {
+	if _, _, err := t.at(p); err != nil {
+		return err
+	}
+	d, err := t.dir(p)
+	if err != nil {
+		return err
+	}
+	if m.UID >= 0 || m.GID >= 0 {
+		if err := d.Lchown(".", m.UID, m.GID); err != nil {
+			return err
+		}
+	}
+	if err := d.Chmod(".", fs.FileMode(m.Mode&0o777)); err != nil {
+		return err
+	}
+	when := time.Unix(0, m.MTime)
+	if err := d.Chtimes(".", when, when); err != nil {
+		return err
+	}
+	return syncDir(d)
+}
+
+// syncDir makes the names in d durable, where that can be done.
+func syncDir(d *os.Root) error {
+	f, err := d.Open(".")
+	if err != nil {
+		if errors.Is(err, fs.ErrPermission) { // may be written but not read
+			return nil
+		}
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EINVAL) && !noDirSync {
+		return err
+	}
+	return nil
+}
+
+func (t *osFS) Create(p string, o TempOptions) (Temp, error) {
+	d, name, err := t.at(p)
+	if err != nil {
+		return nil, err
+	}
+	x := &osTemp{tree: t, dir: d, parent: path.Dir(p), name: name, temp: o.Name, locked: o.Resume, h: sha256.New()}
+	if x.temp == "" {
+		x.temp = tempPrefix + rand.Text() + ".part"
+	}
+	if err := x.open(o); err != nil {
+		return nil, err
+	}
+	t.held[x.parent]++
+	return x, nil
+}
+
+// osTemp is a Temp on this machine.
+type osTemp struct {
+	tree   *osFS
+	dir    *os.Root // of tree, which holds it open
+	parent string   // path of dir
+	name   string
+	temp   string
+	f      *os.File // nil when closed
+	old    *os.File // the basis where it is not f
+	locked bool     // the lock on f must be kept until it is in place
+	chunks []Chunk
+	h      hash.Hash
+	off    int64
+	begun  int64 // up to where the kernel was told to write
+}
+
+func (x *osTemp) open(o TempOptions) error {
+	f, err := x.dir.OpenFile(x.temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if o.Resume && errors.Is(err, fs.ErrExist) {
+		return x.reopen(o)
+	}
+	if err != nil {
+		return err
+	}
+	x.f = f
+	if err := lockFile(f); err != nil {
+		return errors.Join(err, x.f.Close())
+	}
+	if !o.Basis {
+		return nil
+	}
+	old, err := openRegular(x.dir, x.name)
+	if err != nil {
+		return nil // nothing there that could help
+	}
+	if fi, err := old.Stat(); err != nil || fi.Size() < o.Size/4 {
+		return old.Close()
+	}
+	x.old = old
+	x.chunks, err = chunksOf(old, o.Size)
+	return err
+}
+
+// reopen goes on with a temporary that an earlier transfer left.
+func (x *osTemp) reopen(o TempOptions) error {
+	seen, err := x.dir.Lstat(x.temp)
+	if err != nil {
+		return err
+	}
+	if !seen.Mode().IsRegular() || !ownFile(seen) {
+		return fmt.Errorf("%q is not ours", x.temp)
+	}
+	f, err := x.dir.OpenFile(x.temp, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	fi, err := f.Stat()
+	switch {
+	case err == nil && !os.SameFile(seen, fi):
+		err = fmt.Errorf("%q was replaced while it was opened", x.temp)
+	case err == nil:
+		err = lockFile(f)
+	}
+	if err == nil {
+		// Whoever had the lock before may have put it in place.
+		if seen, err = x.dir.Lstat(x.temp); err != nil || !os.SameFile(seen, fi) {
+			err = errors.Join(ErrBusy, err)
+		}
+	}
+	if err == nil && o.Basis {
+		x.chunks, err = chunksOf(f, o.Size)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	x.f = f
+	return nil
+}
+
+// chunksOf computes the digests of the whole chunks of f, for a file of size bytes.
+func chunksOf(f *os.File, size int64) ([]Chunk, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	var out []Chunk
+	for off, n := int64(0), chunkFor(size); off < min(fi.Size(), size); off += n {
+		c := min(n, size-off)
+		if off+c > fi.Size() {
+			break
+		}
+		h := sha256.New()
+		if _, err := io.Copy(h, io.NewSectionReader(f, off, c)); err != nil {
+			return nil, err
+		}
+		out = append(out, Chunk{c, h.Sum(nil)})
+	}
+	return out, nil
+}
+
+func (x *osTemp) Basis() []Chunk { return x.chunks }
+
+func (x *osTemp) Write(p []byte) (int, error) {
+	n, err := x.f.WriteAt(p, x.off)
+	x.h.Write(p[:n])
+	x.off += int64(n)
+	x.writeBehind()
+	return n, err
+}
+
+// writeBehind lets the disk work while the link does.
+func (x *osTemp) writeBehind() {
+	const step = 8 << 20
+	if x.off-x.begun >= step {
+		startWriting(x.f, x.begun, x.off-x.begun)
+		x.begun = x.off
+	}
+}
+
+// Zero leaves a hole. What a resumed file holds there is overwritten.
+func (x *osTemp) Zero(n int64) error {
+	fi, err := x.f.Stat()
+	if err != nil {
+		return err
+	}
+	for end := min(fi.Size(), x.off+n); x.off < end; {
+		c := min(end-x.off, int64(len(zeros)))
+		if _, err := x.Write(zeros[:c]); err != nil {
+			return err
+		}
+		n -= c
+	}
+	hashZeros(x.h, n)
+	x.off += n
+	return nil
+}
+
+func (x *osTemp) Keep(off, n int64) error {
+	if x.old == nil && off != x.off {
+		return fmt.Errorf("%w: kept bytes at another place", errProtocol)
+	}
+	if x.old == nil {
+		m, err := io.Copy(x.h, io.NewSectionReader(x.f, off, n))
+		x.off += m
+		return errors.Join(err, shortKeep(m, n))
+	}
+	m, err := io.Copy(struct{ io.Writer }{x}, io.NewSectionReader(x.old, off, n))
+	return errors.Join(err, shortKeep(m, n))
+}
+
+func shortKeep(got, want int64) error {
+	if got == want {
+		return nil
+	}
+	return errors.New("what was there already was changed meanwhile")
+}
+
+func (x *osTemp) Digest(context.Context) (sum [32]byte, by string, err error) {
+	return [32]byte(x.h.Sum(nil)), "bowline", nil
+}
+
+func (x *osTemp) Commit(m Meta) error {
+	if err := x.f.Truncate(x.off); err != nil {
+		return err
+	}
+	if err := x.owner(m); err != nil {
+		return err
+	}
+	if err := x.f.Chmod(fileMode(m.Mode)); err != nil && !noModes {
+		return err
+	}
+	if m.MTime != 0 {
+		when := time.Unix(0, m.MTime)
+		if err := x.dir.Chtimes(x.temp, when, when); err != nil {
+			return err
+		}
+	}
+	if x.locked || x.off > keepOpen {
+		return nil
+	}
+	return x.closeFiles() // thousands may wait to be synced together
+}
+
+// keepOpen is up to which size files are closed while they wait, in bytes.
+const keepOpen = 1 << 20
+
+// owner sets the owner that was asked for, or keeps that of the file in place
+// where this account may.
+func (x *osTemp) owner(m Meta) error {
+	if m.UID >= 0 || m.GID >= 0 {
+		return x.f.Chown(m.UID, m.GID)
+	}
+	old, err := x.dir.Lstat(x.name)
+	if err != nil || !old.Mode().IsRegular() {
+		return nil
+	}
+	if i := infoOf(old); os.Geteuid() == 0 && (i.UID != 0 || i.GID != 0) {
+		return x.f.Chown(i.UID, i.GID)
+	}
+	return nil
+}
+
+// fileMode turns permission bits as the system has them into Go's.
+func fileMode(m uint32) fs.FileMode {
+	out := fs.FileMode(m & 0o777)
+	for bit, mode := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if m&bit != 0 {
+			out |= mode
+		}
+	}
+	return out
+}
+
+func (x *osTemp) Discard(keep bool) error {
+	defer x.done()
+	var err error
+	if keep && x.f != nil {
+		err = x.f.Sync()
+	}
+	err = errors.Join(err, x.closeFiles())
+	if !keep {
+		err = errors.Join(err, x.dir.Remove(x.temp))
+	}
+	return err
+}
+
+// done lets go of the directory.
+func (x *osTemp) done() { x.tree.held[x.parent]-- }
+
+func (x *osTemp) closeFiles() error {
+	var err error
+	if x.f != nil {
+		err = x.f.Close()
+	}
+	if x.old != nil {
+		err = errors.Join(err, x.old.Close())
+	}
+	x.f, x.old = nil, nil
+	return err
+}
+
+// sync makes the content durable.
+func (x *osTemp) sync() error {
+	if x.f != nil {
+		return x.f.Sync()
+	}
+	f, err := openRegular(x.dir, x.temp)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// syncTogether is from how many files on one syncfs costs less than a sync of each.
+const syncTogether = 8
+
+// Flush is described at FS.
+func (t *osFS) Flush(list []Temp) []error {
+	errs := make([]error, len(list))
+	together := len(list) >= syncTogether && t.syncAll() == nil
+	dirs := map[string]*os.Root{}
+	for i, temp := range list {
+		x, ok := temp.(*osTemp)
+		if !ok {
+			panic("transfer: a Temp of another FS")
+		}
+		if errs[i] = x.install(together); errs[i] == nil {
+			dirs[x.parent] = x.dir
+		}
+	}
+	t.syncNames(list, errs, dirs)
+	for _, temp := range list {
+		temp.(*osTemp).done() // seen above
+	}
+	return errs
+}
+
+// install puts the file under its name.
+func (x *osTemp) install(synced bool) error {
+	var err error
+	if !synced {
+		err = x.sync()
+	}
+	if err == nil {
+		err = x.dir.Rename(x.temp, x.name)
+	}
+	err = errors.Join(err, x.closeFiles())
+	if err != nil {
+		err = errors.Join(err, x.dir.Remove(x.temp))
+	}
+	return err
+}
+
+// syncNames makes the renames durable.
+func (t *osFS) syncNames(list []Temp, errs []error, dirs map[string]*os.Root) {
+	if len(dirs) >= syncTogether && t.syncAll() == nil {
+		return
+	}
+	failed := map[string]error{}
+	for p, d := range dirs {
+		failed[p] = syncDir(d)
+	}
+	for i, temp := range list {
+		if x, ok := temp.(*osTemp); ok && errs[i] == nil && failed[x.parent] != nil {
+			errs[i] = fmt.Errorf("in place, but a power cut may take it back: %w", failed[x.parent])
+		}
+	}
+}
+
+func (t *osFS) syncAll() error {
+	f, err := t.dirs["."].Open(".")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return syncFileSystem(f)
+}
