@@ -78,7 +78,7 @@ func (e *Engine) Get(ctx context.Context, id string) (Detail, error) {
 		return Detail{}, fmt.Errorf("read stored plan of %s: %w", id, err)
 	}
 	if sum, err := doc.Plan.Digest(); err != nil || sum != x.Digest {
-		return Detail{}, diag.New(diag.Denied, "read session "+id, "plan it again", "the stored plan is not the one that was made: its digest is %s, not %s", sum, x.Digest)
+		return Detail{}, diag.New(diag.Denied, "read session "+id, "plan it again with 'bowline plan'", "the stored plan is not the one that was made: its digest is %s, not %s", sum, x.Digest)
 	}
 	var ran []plan.Ran
 	if len(x.Output) > 0 {
@@ -152,7 +152,7 @@ func illegal(verb string, d Detail) error {
 	case plan.Pending:
 		hint = "approve it first: 'bowline approve " + d.ID + "'"
 	case plan.Expired, plan.Rejected, plan.RolledBack, plan.Failed, plan.Cancelled:
-		hint = "plan it again"
+		hint = "plan it again with 'bowline plan'"
 	}
 	return diag.New(diag.Denied, verb+" "+d.ID, hint, "the session is %s", d.Status)
 }
@@ -222,7 +222,7 @@ func sameSelection(whole, part plan.Plan, keep []int) error {
 		return err
 	}
 	if len(deps) > 0 || a != b {
-		return diag.New(diag.Denied, "select operations", "plan it again", "the target made another selection than was asked for: %s, not %s", b, a)
+		return diag.New(diag.Denied, "select operations", "plan it again with 'bowline plan'", "the target made another selection than was asked for: %s, not %s", b, a)
 	}
 	return nil
 }
@@ -312,7 +312,7 @@ func (e *Engine) onTarget(ctx context.Context, verb string, d Detail, o Options)
 	begun := false
 	err = e.withHelper(ctx, t, d.asRoot, func(c *frame.Client, info transport.Info) error {
 		if hostKey(info) != d.HostKey {
-			return diag.New(diag.Conflict, verb, "plan it again", "the target has another host key than the one it was planned for")
+			return diag.New(diag.Conflict, verb, "plan it again with 'bowline plan'", "the target has another host key than the one it was planned for")
 		}
 		if verb == helper.VerbApply {
 			// Not before the helper is there: what could not be reached is
@@ -354,7 +354,7 @@ func (e *Engine) outlast(ctx context.Context, t target.Target, d Detail, o Optio
 		})
 		switch kind := diag.KindOf(err); {
 		case err == nil && res.Status == plan.RolledBack:
-			return res, diag.New(diag.Timeout, "apply session "+d.ID, "plan it again", "the link was lost, nobody confirmed it, and everything was taken back")
+			return res, diag.New(diag.Timeout, "apply session "+d.ID, "plan it again with 'bowline plan'", "the link was lost, nobody confirmed it, and everything was taken back")
 		case err == nil || res.Status != "" || kind == diag.Partial || kind == diag.Denied:
 			return res, err
 		}
@@ -510,7 +510,7 @@ func (e *Engine) Drift(ctx context.Context, id string) (helper.DriftResult, erro
 		}
 		return e.withHelper(ctx, t, d.asRoot, func(c *frame.Client, info transport.Info) error {
 			if hostKey(info) != d.HostKey {
-				return diag.New(diag.Conflict, helper.VerbDrift, "plan it again", "the target has another host key than the one it was planned for")
+				return diag.New(diag.Conflict, helper.VerbDrift, "plan it again with 'bowline plan'", "the target has another host key than the one it was planned for")
 			}
 			return e.call(ctx, c, helper.VerbDrift, helper.SessionRequest{Session: id}, &res, nil)
 		})

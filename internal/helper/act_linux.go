@@ -97,7 +97,7 @@ func sessionDir(id string) (string, error) {
 	}
 	dir := filepath.Join(parent, id)
 	if _, err := os.Lstat(dir); err != nil {
-		return "", diag.New(diag.Failure, "find session "+id, "plan it again", "the target has no such session of this login: %w", err)
+		return "", diag.New(diag.Failure, "find session "+id, "plan it again with 'bowline plan'", "the target has no such session of this login: %w", err)
 	}
 	return dir, nil
 }

@@ -198,7 +198,7 @@ func await(ctx context.Context, s *apply.Session, dir string, res SessionResult,
 			if berr != nil {
 				return back, berr
 			}
-			return back, diag.New(diag.Timeout, "apply session "+filepath.Base(dir), "plan it again", "nobody confirmed it within %s; everything was taken back", w.Length)
+			return back, diag.New(diag.Timeout, "apply session "+filepath.Base(dir), "plan it again with 'bowline plan'", "nobody confirmed it within %s; everything was taken back", w.Length)
 		}
 		time.Sleep(min(pollEvery, max(time.Until(end), time.Millisecond)))
 	}
@@ -237,7 +237,7 @@ func watch(ctx context.Context, s *apply.Session, dir string, progress func(Prog
 	if err != nil {
 		return back, err
 	}
-	return back, diag.New(diag.Timeout, "apply session "+filepath.Base(dir), "plan it again", "it was broken off before anybody could confirm it; everything was taken back")
+	return back, diag.New(diag.Timeout, "apply session "+filepath.Base(dir), "plan it again with 'bowline plan'", "it was broken off before anybody could confirm it; everything was taken back")
 }
 
 // confirm settles a window, if the call comes over another connection than the apply.
@@ -259,13 +259,13 @@ func confirm(ctx context.Context, r *frame.Request) (any, error) {
 		case w.State == confirmed:
 			return nil
 		case w.State == expired:
-			return diag.New(diag.Conflict, op, "plan it again", "it is too late: everything was taken back, or is being")
+			return diag.New(diag.Conflict, op, "plan it again with 'bowline plan'", "it is too late: everything was taken back, or is being")
 		case w.State == armed:
 			return diag.New(diag.Conflict, op, "try again in a moment", "it is not applied yet")
 		case w.State != waiting:
 			return diag.New(diag.Usage, op, "see 'bowline session show "+req.Session+"'", "nothing waits for it: it was not applied with --confirm")
 		case time.Now().After(w.Deadline):
-			return diag.New(diag.Conflict, op, "plan it again", "it is too late: its time ended at %s", w.Deadline.Format(time.TimeOnly))
+			return diag.New(diag.Conflict, op, "plan it again with 'bowline plan'", "it is too late: its time ended at %s", w.Deadline.Format(time.TimeOnly))
 		case w.Peer != "" && w.Peer == peer():
 			return diag.New(diag.Denied, op, "type 'bowline confirm "+req.Session+"' anew, so that it connects anew", "this is the connection that applied it; only a new one proves that the host can still be reached")
 		}

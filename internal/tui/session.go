@@ -76,7 +76,7 @@ func documentOf(s bowline.Session) (*review.Document, error) {
 		return nil, err
 	}
 	if digest != s.Digest {
-		return nil, diag.New(diag.Denied, "show session "+s.ID, "plan it again", "its plan has the digest %s, but the session says %s", digest, s.Digest)
+		return nil, diag.New(diag.Denied, "show session "+s.ID, "plan it again with 'bowline plan'", "its plan has the digest %s, but the session says %s", digest, s.Digest)
 	}
 	return review.New(review.Input{Plan: s.Plan, Contents: s.Contents, Digest: s.Digest}), nil
 }
