@@ -77,7 +77,7 @@ func Watch(args []string) bool {
 	}
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
 	_, _ = io.Copy(io.Discard, os.Stdin) // its end, or an error, is the end of our charge
-	sweep(args[1])
+	sweep(args[1] + "_")
 	removeGroups(args[2], 5*time.Second)
 	return true
 }

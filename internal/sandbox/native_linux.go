@@ -349,7 +349,7 @@ func (p *program) reap() syscall.WaitStatus {
 	}
 	p.mu.Unlock()
 	if ws.Signaled() {
-		sweep(p.mark)
+		sweep(p.mark + "\x00")
 	}
 	return ws
 }
@@ -362,7 +362,7 @@ func (p *program) kill(ended <-chan exited) error {
 		_ = syscall.Kill(-p.pid, syscall.SIGKILL) // it may have ended meanwhile
 	}
 	p.mu.Unlock()
-	sweep(p.mark)
+	sweep(p.mark + "\x00")
 	timer := time.NewTimer(killGrace)
 	defer timer.Stop()
 	select {
@@ -402,7 +402,7 @@ func (p *program) result(res Result) Result {
 }
 
 // sweep does what f in boot.sh does: it kills what bubblewrap left behind, found
-// by the mark among its arguments. It asks to die with its parent only when it has
+// by an argument that begins with a mark, or is one if a NUL follows. bubblewrap asks to die with its parent only when it has
 // set all up (do_init in bubblewrap.c); if it was killed before, its inner process
 // goes on.
 func sweep(mark string) {

@@ -1,9 +1,11 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -22,10 +24,12 @@ type seats struct {
 	mu     sync.Mutex // guards the fields below
 	idle   []*seat    // last used last
 	serial int
-	mounts *os.File // tells when the mounts of this machine changed
+	mounts *os.File // tells when the mounts of this machine changed; nil before the first command
+	stop   *os.File // closed to end observe
 	epoch  int      // of the mounts
+	closed bool
 
-	leaving sync.WaitGroup // seats on their way out
+	leaving sync.WaitGroup // seats on their way out, and observe
 }
 
 // seat is a thread that bubblewrap is forked from: its umask and directory, for
@@ -42,65 +46,123 @@ type seat struct {
 
 // take returns a seat for one command under l.
 func (s *seats) take(l profile.Limits) (*seat, error) {
-	wants := [2]bool{l.Memory > 0, l.Processes > 0}
+	fresh := &seat{jobs: make(chan func()), gone: make(chan struct{}), wants: [2]bool{l.Memory > 0, l.Processes > 0}}
+	idle, name, err := s.pick(fresh)
+	if err != nil {
+		return nil, fmt.Errorf("bowline: cannot watch mounts: %w", err)
+	}
+	if idle != nil {
+		if idle.group.set(l) == nil {
+			return idle, nil
+		}
+		s.dismiss(idle)
+	}
+	fresh.group = newGroup(name, l)
+	if err := startThread(fresh); err != nil {
+		s.dismiss(fresh)
+		return nil, err
+	}
+	return fresh, nil
+}
+
+// pick returns an idle seat that serves as well as fresh would, or nil and a name
+// for the cgroups of fresh.
+func (s *seats) pick(fresh *seat) (*seat, string, error) {
 	s.mu.Lock()
-	s.look()
-	var old []*seat
-	var found *seat
-	for i := len(s.idle) - 1; i >= 0 && found == nil; i-- {
-		switch c := s.idle[i]; {
-		case c.epoch != s.epoch:
-			old = append(old, c)
-			s.idle = append(s.idle[:i], s.idle[i+1:]...)
-		case c.wants == wants && c.group.vacant():
-			found = c
-			s.idle = append(s.idle[:i], s.idle[i+1:]...)
+	defer s.mu.Unlock()
+	if err := s.look(); err != nil {
+		return nil, "", err
+	}
+	fresh.epoch = s.epoch
+	for i, c := range slices.Backward(s.idle) {
+		if c.wants == fresh.wants && c.group.vacant() {
+			s.idle = slices.Delete(s.idle, i, i+1)
+			return c, "", nil
 		}
 	}
 	s.serial++
-	serial, epoch := s.serial, s.epoch
-	s.mu.Unlock()
-	for _, c := range old {
-		s.dismiss(c)
-	}
-	if found != nil {
-		if found.group.set(l) == nil {
-			return found, nil
-		}
-		s.dismiss(found)
-	}
-	c := &seat{jobs: make(chan func()), gone: make(chan struct{}), wants: wants, epoch: epoch}
-	c.group = newGroup(fmt.Sprintf("%s%d-%d", groupPrefix, s.pid, serial), l)
-	if err := startThread(c); err != nil {
-		s.dismiss(c)
-		return nil, err
-	}
-	return c, nil
+	return nil, fmt.Sprintf("%s%d-%d", groupPrefix, s.pid, s.serial), nil
 }
 
 // look notes whether mounts changed since the last look: namespaces that were made
-// before do not show it. s.mu is held. A change wakes pollers of mountinfo
-// (proc(5), /proc/pid/mounts).
-func (s *seats) look() {
+// before do not show it. s.mu is held.
+func (s *seats) look() error {
 	if s.mounts == nil {
-		// Of this process, before any thread has left its namespace.
-		s.mounts, _ = os.Open("/proc/self/mountinfo")
-		removeStale()
+		if err := s.begin(); err != nil {
+			return err
+		}
 	}
-	if s.mounts == nil {
-		s.epoch++ // nothing is known, so nothing is kept
-		return
-	}
-	fds := []unix.PollFd{{Fd: int32(s.mounts.Fd()), Events: unix.POLLPRI}}
-	if n, err := unix.Poll(fds, 0); err != nil || n > 0 && fds[0].Revents&(unix.POLLPRI|unix.POLLERR) != 0 {
+	if changed(s.mounts, nil, 0) {
 		s.epoch++
+		s.empty()
 	}
+	return nil
+}
+
+// begin is done once, before any thread has left the namespace of this process.
+func (s *seats) begin() error {
+	removeStale()
+	mounts, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	again, err := os.Open("/proc/self/mountinfo") // each tells of a change once
+	if err != nil {
+		return errors.Join(err, mounts.Close())
+	}
+	stopped, stop, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, mounts.Close(), again.Close())
+	}
+	s.mounts, s.stop = mounts, stop
+	s.leaving.Go(func() { s.observe(again, stopped) })
+	return nil
+}
+
+// changed reports whether mounts changed since it was asked last (proc(5),
+// /proc/pid/mounts), waiting up to ms milliseconds, -1 for ever. The end of stop
+// ends that.
+func changed(mounts, stop *os.File, ms int) bool {
+	fds := []unix.PollFd{{Fd: int32(mounts.Fd()), Events: unix.POLLPRI}}
+	if stop != nil {
+		fds = append(fds, unix.PollFd{Fd: int32(stop.Fd())})
+	}
+	_, err := unix.Poll(fds, ms)
+	return err != nil && err != unix.EINTR || fds[0].Revents != 0
+}
+
+// observe lets idle seats go when mounts change: what the host unmounts would stay
+// in use in their namespaces.
+func (s *seats) observe(mounts, stopped *os.File) {
+	defer mounts.Close()
+	defer stopped.Close()
+	for {
+		news := changed(mounts, stopped, -1)
+		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			return
+		}
+		if news {
+			s.epoch++
+			s.empty()
+		}
+		s.mu.Unlock()
+	}
+}
+
+// empty lets all idle seats go. s.mu is held.
+func (s *seats) empty() {
+	for _, c := range s.idle {
+		s.dismiss(c)
+	}
+	s.idle = nil
 }
 
 // release takes a seat back whose command has ended.
 func (s *seats) release(c *seat) {
 	s.mu.Lock()
-	keep := !c.broken && len(s.idle) < maxIdle
+	keep := !c.broken && c.epoch == s.epoch && len(s.idle) < maxIdle
 	if keep {
 		s.idle = append(s.idle, c)
 	}
@@ -121,12 +183,11 @@ func (s *seats) dismiss(c *seat) {
 
 func (s *seats) close() {
 	s.mu.Lock()
-	for _, c := range s.idle {
-		s.dismiss(c)
-	}
-	s.idle = nil
+	s.closed = true
+	s.empty()
 	if s.mounts != nil {
 		_ = s.mounts.Close()
+		_ = s.stop.Close()
 	}
 	s.mu.Unlock()
 	s.leaving.Wait()
@@ -206,10 +267,11 @@ func ownsDevices() bool {
 	return unix.Stat("/dev/null", &st) == nil && int(st.Uid) == os.Geteuid()
 }
 
-// readOnlyDevices makes /dev read-only in the mount namespace of this thread. What
-// the host unmounts must go here too, or we would keep it busy.
+// readOnlyDevices makes /dev read-only in the mount namespace of this thread. It is
+// private, as with unshare(1): what the host mounts later does not get into
+// sandboxes that run.
 func readOnlyDevices() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}
 	if remountReadOnly("/dev") == nil {
