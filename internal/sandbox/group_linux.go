@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -96,19 +97,20 @@ func (k *knob) set(value int64) error {
 	return nil
 }
 
-// set changes the limits of a group that has the same kinds.
+// set changes the limits of a group that has the same kinds. What counts before the
+// command starts, our thread and a zombie, comes on top.
 func (g *group) set(l profile.Limits) error {
 	if g == nil {
 		return nil
 	}
-	processes := int64(l.Processes)
-	if g.dir == nil {
-		processes = withThread(l.Processes)
-	}
-	if err := g.memory.set(l.Memory); err != nil {
+	if err := g.memory.set(l.Memory); err != nil || g.pids.dir == "" {
 		return err
 	}
-	return g.pids.set(processes)
+	n, err := readNumber(filepath.Join(g.pids.dir, "pids.current"))
+	if err != nil {
+		return err
+	}
+	return g.pids.set(int64(l.Processes) + n)
 }
 
 // join moves the calling thread in; version 1 only.
@@ -123,30 +125,30 @@ func (g *group) join() {
 	}
 }
 
+// maxZombies is how many processes of the last run may still wait for their parent:
+// the first process of a container can take its time.
+const maxZombies = 4
+
 // vacant reports whether the last run has left nothing that would count against
-// the next: no process, and little memory.
+// the next: no living process, few dead ones, and little memory.
 func (g *group) vacant() bool {
 	if g == nil {
 		return true
 	}
-	return g.empty() && g.memory.used() <= g.memory.value/8
-}
-
-func (g *group) empty() bool {
-	if g.pids.dir != "" {
-		base := int64(1)
-		if g.dir != nil {
-			base = 0
-		}
-		n, err := readNumber(filepath.Join(g.pids.dir, "pids.current"))
-		return err == nil && n <= base
-	}
-	file, base := "tasks", 1
+	dir, threads := cmp.Or(g.memory.dir, g.pids.dir), 1
+	file := filepath.Join(dir, "tasks")
 	if g.dir != nil {
-		file, base = "cgroup.procs", 0
+		file, threads = filepath.Join(dir, "cgroup.procs"), 0
 	}
-	data, err := os.ReadFile(filepath.Join(g.memory.dir, file))
-	return err == nil && strings.Count(string(data), "\n") <= base
+	data, err := os.ReadFile(file)
+	if err != nil || strings.Count(string(data), "\n") > threads || g.memory.used() > g.memory.value/8 {
+		return false
+	}
+	if g.pids.dir == "" {
+		return true
+	}
+	n, err := readNumber(filepath.Join(g.pids.dir, "pids.current"))
+	return err == nil && n <= int64(threads+maxZombies)
 }
 
 // used is the memory in use, in bytes.

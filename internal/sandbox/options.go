@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -30,14 +31,21 @@ const markPrefix = "bowline_"
 // TestNativeIsTheShell holds them to.
 func options(steps []Step, mark string) (argv []string, env []byte, err error) {
 	argv = []string{"--json-status-fd", fmt.Sprint(statusFD), "--block-fd", fmt.Sprint(blockFD), "--unsetenv", markPrefix + mark}
-	for _, s := range steps {
+	seen := sight(steps)
+	for i, s := range steps {
 		switch {
 		case s.Mask != nil:
-			argv, err = s.Mask.lay(argv, false)
+			for _, f := range seen[i] {
+				if !f.linked {
+					argv = s.Mask.lay(argv, f)
+				}
+			}
 		case s.Env:
 			if env == nil {
 				// Masks whose path goes through a link are laid when all mounts are.
-				argv, err = layLate(argv, steps)
+				if argv, err = layLinked(argv, steps, seen); err != nil {
+					return nil, nil, err
+				}
 				argv = append(argv, "--args", fmt.Sprint(envFD))
 			}
 			for _, a := range s.Args {
@@ -46,71 +54,87 @@ func options(steps []Step, mark string) (argv []string, env []byte, err error) {
 		default:
 			argv = append(argv, s.Args...)
 		}
-		if err != nil {
-			return nil, nil, err
-		}
 	}
 	return argv, env, nil
 }
 
-func layLate(argv []string, steps []Step) (_ []string, err error) {
-	for _, s := range steps {
+// sighted is something that a mask hides.
+type sighted struct {
+	file   string
+	prefix string // that Target shows
+	dir    bool
+	linked bool // file is a symbolic link, or a directory above it is
+}
+
+// sight finds what is there of each mask, by its step.
+func sight(steps []Step) map[int][]sighted {
+	seen, links := map[int][]sighted{}, links{}
+	for i, s := range steps {
 		if s.Mask == nil {
 			continue
 		}
-		if argv, err = s.Mask.lay(argv, true); err != nil {
-			return nil, err
-		}
-	}
-	return argv, nil
-}
-
-// lay appends the options that hide what m matches here: in the first pass what is
-// reached without a link, in the late one the rest, for which bubblewrap must be
-// given the path itself.
-func (m Mask) lay(argv []string, late bool) ([]string, error) {
-	for _, file := range m.matches() {
-		info, err := os.Stat(file)
-		if err != nil || throughLink(file) != late {
-			continue
-		}
-		prefix := m.Prefix
-		if late {
-			if file, prefix, err = resolve(file, prefix); err != nil {
-				return nil, err
+		for _, file := range s.Mask.matches() {
+			info, err := os.Lstat(file)
+			linked := err == nil && (info.Mode()&os.ModeSymlink != 0 || links.lead(path.Dir(file)))
+			if linked {
+				info, err = os.Stat(file)
+			}
+			if err == nil {
+				seen[i] = append(seen[i], sighted{file, s.Mask.Prefix, info.IsDir(), linked})
 			}
 		}
-		rest, ok := strings.CutPrefix(file, prefix)
-		switch {
-		case !ok || rest != "" && rest[0] != '/':
-		case info.IsDir():
-			argv = append(argv, "--tmpfs", m.Target+rest)
-		default:
-			argv = append(argv, "--ro-bind", "/dev/null", m.Target+rest)
+	}
+	return seen
+}
+
+// links remembers which directories are reached through a symbolic link.
+type links map[string]bool
+
+func (l links) lead(dir string) bool {
+	if dir == "/" || dir == "." {
+		return false
+	}
+	linked, known := l[dir]
+	if !known {
+		info, err := os.Lstat(dir)
+		linked = err == nil && info.Mode()&os.ModeSymlink != 0 || l.lead(path.Dir(dir))
+		l[dir] = linked
+	}
+	return linked
+}
+
+// lay appends the options that hide f.
+func (m Mask) lay(argv []string, f sighted) []string {
+	rest, ok := strings.CutPrefix(f.file, f.prefix)
+	switch {
+	case !ok || rest != "" && rest[0] != '/':
+		return argv
+	case f.dir:
+		return append(argv, "--tmpfs", m.Target+rest)
+	default:
+		return append(argv, "--ro-bind", "/dev/null", m.Target+rest)
+	}
+}
+
+// layLinked appends those that hide what is reached through a link: bubblewrap must
+// be given the path itself.
+func layLinked(argv []string, steps []Step, seen map[int][]sighted) ([]string, error) {
+	for i, s := range steps {
+		for _, f := range seen[i] {
+			if !f.linked {
+				continue
+			}
+			var err error
+			if f.file, err = filepath.EvalSymlinks(f.file); err == nil && f.prefix != "" {
+				f.prefix, err = filepath.EvalSymlinks(f.prefix)
+			}
+			if err != nil {
+				return nil, errors.New("bowline: cannot resolve a hidden path")
+			}
+			argv = s.Mask.lay(argv, f)
 		}
 	}
 	return argv, nil
-}
-
-func resolve(file, prefix string) (string, string, error) {
-	f, err := filepath.EvalSymlinks(file)
-	if err == nil && prefix != "" {
-		prefix, err = filepath.EvalSymlinks(prefix)
-	}
-	if err != nil {
-		return "", "", fmt.Errorf("bowline: cannot resolve a hidden path")
-	}
-	return f, prefix, nil
-}
-
-// throughLink reports whether file or a directory above it is a symbolic link.
-func throughLink(file string) bool {
-	for p := file; p != "" && p != "/"; p = path.Dir(p) {
-		if info, err := os.Lstat(p); err == nil && info.Mode()&os.ModeSymlink != 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // matches expands the "*" of the source as sh does (POSIX, 2.13.3): within one
