@@ -19,12 +19,6 @@ const groupPrefix = "bowline-"
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// groupBases are the directories in which runs have cgroups: version 2, and the
-// controllers of version 1.
-func groupBases() []string {
-	return []string{cgroupRoot, cgroupRoot + "/memory", cgroupRoot + "/pids"}
-}
-
 // group limits one run at a time as a whole, with the cgroups that g in boot.sh
 // makes for it, where the login may (root). A nil group is none.
 //
@@ -195,13 +189,26 @@ func (g *group) remove() {
 
 // removeStale removes the cgroups of programs that have ended without.
 func removeStale() {
-	for _, base := range groupBases() {
-		dirs, _ := filepath.Glob(filepath.Join(base, groupPrefix+"*-*")) // the pattern is well-formed
-		for _, dir := range dirs {
-			pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), groupPrefix), "-")
-			if n, err := strconv.Atoi(pid); err == nil && syscall.Kill(n, 0) == syscall.ESRCH {
-				_ = syscall.Rmdir(dir) // one that is busy is not stale
+	for _, g := range allGroups() {
+		if n, err := strconv.Atoi(g.pid); err == nil && syscall.Kill(n, 0) == syscall.ESRCH {
+			_ = syscall.Rmdir(g.dir) // one that is busy is not stale
+		}
+	}
+}
+
+// owned is a cgroup of a seat of some process.
+type owned struct{ dir, pid string }
+
+func allGroups() []owned {
+	var all []owned
+	for _, base := range []string{cgroupRoot, cgroupRoot + "/memory", cgroupRoot + "/pids"} {
+		names, _ := os.ReadDir(base) // not there, none in it
+		for _, e := range names {
+			rest, ours := strings.CutPrefix(e.Name(), groupPrefix)
+			if pid, _, ok := strings.Cut(rest, "-"); ours && ok {
+				all = append(all, owned{filepath.Join(base, e.Name()), pid})
 			}
 		}
 	}
+	return all
 }

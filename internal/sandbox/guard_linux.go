@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -87,12 +86,9 @@ func Watch(args []string) bool {
 func removeGroups(pid string, patience time.Duration) {
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		left := 0
-		for _, base := range groupBases() {
-			dirs, _ := filepath.Glob(filepath.Join(base, groupPrefix+pid+"-*")) // the pattern is well-formed
-			for _, dir := range dirs {
-				if syscall.Rmdir(dir) != nil {
-					left++
-				}
+		for _, g := range allGroups() {
+			if g.pid == pid && syscall.Rmdir(g.dir) != nil {
+				left++
 			}
 		}
 		if left == 0 || time.Now().After(deadline) {
