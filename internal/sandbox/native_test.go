@@ -341,20 +341,21 @@ func TestNativeInProcess(t *testing.T) {
 	shell := func(context.Context, sandbox.Command) (sandbox.Result, error) {
 		return sandbox.Result{}, errors.New("it went to the shell")
 	}
+	defer syscall.Umask(syscall.Umask(0o077)) // must not reach commands
 	n := sandbox.NewNative(shell)
 	conn := runner{Conn: local.Dial(), native: n}
 	defer conn.Close()
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
-			cmd := sh(t, "cat; echo err >&2; exit 4")
+			cmd := sh(t, "cat; umask; echo err >&2; exit 4")
 			cmd.Stdin = strings.NewReader("in")
 			if i%4 == 3 {
 				cmd = sh(t, "sleep 100 & sleep 100")
 				cmd.Timeout = 50 * time.Millisecond
 			}
 			o := try(t.Context(), conn, cmd)
-			if o.err != nil || !o.TimedOut && (o.ExitCode != 4 || o.out != "in" || o.log != "err\n") {
+			if o.err != nil || !o.TimedOut && (o.ExitCode != 4 || o.out != "in0022\n" || o.log != "err\n") {
 				t.Errorf("%+v %v", o, o.err)
 			}
 		})
