@@ -21,13 +21,14 @@ const maxIdle = 8
 type seats struct {
 	pid int // ours; immutable
 
-	mu     sync.Mutex // guards the fields below
-	idle   []*seat    // last used last
-	serial int
-	mounts *os.File // tells when the mounts of this machine changed; nil before the first command
-	stop   *os.File // closed to end observe
-	epoch  int      // of the mounts
-	closed bool
+	mu      sync.Mutex // guards the fields below
+	idle    []*seat    // last used last
+	serial  int
+	watched bool     // the fields below are set: there was a command
+	mounts  int      // descriptor that tells when the mounts of this machine changed
+	stop    *os.File // closed to end observe
+	epoch   int      // of the mounts
+	closed  bool
 
 	leaving sync.WaitGroup // seats on their way out, and observe
 }
@@ -87,7 +88,7 @@ func (s *seats) pick(fresh *seat) (*seat, string, error) {
 // look notes whether mounts changed since the last look: namespaces that were made
 // before do not show it. s.mu is held.
 func (s *seats) look() error {
-	if s.mounts == nil {
+	if !s.watched {
 		if err := s.begin(); err != nil {
 			return err
 		}
@@ -100,30 +101,35 @@ func (s *seats) look() error {
 }
 
 // begin is done once, before any thread has left the namespace of this process.
+// The files are not of package os: its poller would take the news from us.
 func (s *seats) begin() error {
 	removeStale()
-	mounts, err := os.Open("/proc/self/mountinfo")
+	mounts, err := openMounts()
 	if err != nil {
 		return err
 	}
-	again, err := os.Open("/proc/self/mountinfo") // each tells of a change once
+	again, err := openMounts() // each tells of a change once
 	if err != nil {
-		return errors.Join(err, mounts.Close())
+		return errors.Join(err, unix.Close(mounts))
 	}
 	stopped, stop, err := os.Pipe()
 	if err != nil {
-		return errors.Join(err, mounts.Close(), again.Close())
+		return errors.Join(err, unix.Close(mounts), unix.Close(again))
 	}
-	s.mounts, s.stop = mounts, stop
+	s.watched, s.mounts, s.stop = true, mounts, stop
 	s.leaving.Go(func() { s.observe(again, stopped) })
 	return nil
+}
+
+func openMounts() (fd int, err error) {
+	return unix.Open("/proc/self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 }
 
 // changed reports whether mounts changed since it was asked last (proc(5),
 // /proc/pid/mounts), waiting up to ms milliseconds, -1 for ever. The end of stop
 // ends that.
-func changed(mounts, stop *os.File, ms int) bool {
-	fds := []unix.PollFd{{Fd: int32(mounts.Fd()), Events: unix.POLLPRI}}
+func changed(mounts int, stop *os.File, ms int) bool {
+	fds := []unix.PollFd{{Fd: int32(mounts), Events: unix.POLLPRI}}
 	if stop != nil {
 		fds = append(fds, unix.PollFd{Fd: int32(stop.Fd())})
 	}
@@ -133,8 +139,8 @@ func changed(mounts, stop *os.File, ms int) bool {
 
 // observe lets idle seats go when mounts change: what the host unmounts would stay
 // in use in their namespaces.
-func (s *seats) observe(mounts, stopped *os.File) {
-	defer mounts.Close()
+func (s *seats) observe(mounts int, stopped *os.File) {
+	defer unix.Close(mounts)
 	defer stopped.Close()
 	for {
 		news := changed(mounts, stopped, -1)
@@ -185,8 +191,8 @@ func (s *seats) close() {
 	s.mu.Lock()
 	s.closed = true
 	s.empty()
-	if s.mounts != nil {
-		_ = s.mounts.Close()
+	if s.watched {
+		_ = unix.Close(s.mounts)
 		_ = s.stop.Close()
 	}
 	s.mu.Unlock()
