@@ -125,11 +125,11 @@ func (e *Executor) execute(ctx context.Context, req Request, t target.Target, p 
 		Spec:    sandbox.Spec{Profile: p, Argv: req.Argv, Env: req.Env, Cwd: req.Cwd},
 		Timeout: req.Timeout, Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr,
 	}
+	var conn transport.Conn = l
 	if c := e.helper(l, t); c != nil {
-		res.Result, err = runHelper(ctx, c, cmd)
-	} else {
-		res.Result, err = sandbox.Exec(ctx, l, cmd)
+		conn = WithHelper(l, c)
 	}
+	res.Result, err = sandbox.Exec(ctx, conn, cmd)
 	if errors.Is(err, sandbox.ErrUnclean) || errors.Is(err, transport.ErrLost) {
 		l.Retire()
 	}

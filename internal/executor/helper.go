@@ -27,8 +27,18 @@ func (e *Executor) helper(l *link.Link, t target.Target) *frame.Client {
 	})
 }
 
-// runHelper is [sandbox.Exec] through a helper, with the same contract.
-func runHelper(ctx context.Context, c *frame.Client, cmd sandbox.Command) (sandbox.Result, error) {
+// WithHelper returns conn with a helper that runs at its far end: it is a
+// [sandbox.Runner].
+func WithHelper(conn transport.Conn, c *frame.Client) transport.Conn { return helped{conn, c} }
+
+type helped struct {
+	transport.Conn
+	client *frame.Client
+}
+
+// RunSandboxed is [sandbox.Exec] through the helper, with the same contract.
+func (h helped) RunSandboxed(ctx context.Context, cmd sandbox.Command) (sandbox.Result, error) {
+	c := h.client
 	req := helper.RunRequest{Profile: cmd.Profile, Env: map[string][]byte{}, Cwd: []byte(cmd.Cwd), Timeout: cmd.Timeout, Stdin: cmd.Stdin != nil}
 	for _, a := range cmd.Argv {
 		req.Argv = append(req.Argv, []byte(a))
@@ -56,7 +66,17 @@ func runHelper(ctx context.Context, c *frame.Client, cmd sandbox.Command) (sandb
 	if err == nil && outErr != nil {
 		err = lost(outErr)
 	}
-	return res, err
+	return res, because(ctx, err)
+}
+
+// because gives the error of a run that we cancelled the cause that we know: the
+// helper was only told to stop.
+func because(ctx context.Context, err error) error {
+	d, ok := errors.AsType[*diag.Error](err)
+	if !ok || d.Kind != diag.Canceled || ctx.Err() == nil {
+		return err
+	}
+	return diag.New(diag.Canceled, d.Op, d.Hint, "stopped by the caller; the command was killed: %w", context.Cause(ctx))
 }
 
 func lost(err error) error {

@@ -8,14 +8,13 @@ package helper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/frame"
-	"github.com/bowline-sh/bowline/internal/sandbox"
-	"github.com/bowline-sh/bowline/internal/transport/local"
 	"github.com/bowline-sh/bowline/profile"
 )
 
@@ -38,7 +37,14 @@ type RunRequest struct {
 // Serve answers calls on r and w until r ends.
 func Serve(ctx context.Context, r io.Reader, w io.Writer) error {
 	takeOver()
-	return frame.Serve(ctx, r, w, handle)
+	native := newNative()
+	err := frame.Serve(ctx, r, w, func(ctx context.Context, r *frame.Request) (any, error) {
+		if r.Verb == VerbRun {
+			return run(ctx, native, r)
+		}
+		return handle(ctx, r)
+	})
+	return errors.Join(err, native.Close())
 }
 
 func handle(ctx context.Context, r *frame.Request) (any, error) {
@@ -57,46 +63,11 @@ func handle(ctx context.Context, r *frame.Request) (any, error) {
 		return drift(ctx, r)
 	case VerbPlan:
 		return planSession(ctx, r)
-	case VerbRun:
-		return run(ctx, r)
 	case VerbScan, VerbFind, VerbSend, VerbReceive:
 		return transferVerb(ctx, r)
 	default:
 		return nil, diag.New(diag.Usage, "call helper", "upgrade the client or the helper, so that both know it", "unknown verb %q", r.Verb)
 	}
-}
-
-func run(ctx context.Context, r *frame.Request) (any, error) {
-	var req RunRequest
-	if err := r.Decode(&req); err != nil {
-		return nil, err
-	}
-	if err := req.Profile.Validate(); err != nil {
-		return nil, diag.New(diag.Usage, "run", "", "%w", err)
-	}
-	cmd := sandbox.Command{
-		Spec:    sandbox.Spec{Profile: req.Profile, Env: map[string]string{}, Cwd: string(req.Cwd)},
-		Timeout: req.Timeout, Stdout: r.Stdout, Stderr: r.Stderr,
-	}
-	for _, a := range req.Argv {
-		cmd.Argv = append(cmd.Argv, string(a))
-	}
-	for k, v := range req.Env {
-		cmd.Env[k] = string(v)
-	}
-	if len(cmd.Argv) == 0 {
-		return nil, diag.New(diag.Usage, "run", "", "the command is missing")
-	}
-	if req.Stdin {
-		cmd.Stdin = r.Stdin
-	}
-	conn := local.Dial()
-	defer conn.Close()
-	res, err := sandbox.Exec(ctx, conn, cmd)
-	if err != nil {
-		return nil, err
-	}
-	return res, nil
 }
 
 // Version is what "bowline-helper version" prints.

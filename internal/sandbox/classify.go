@@ -32,14 +32,20 @@ func (r *run) classify(e end) (Result, error) {
 		// bwrap gives up with an exit code of its own, never by a signal: it
 		// was killed from outside, by the kernel for its memory as likely as not.
 		r.flush()
-		return r.result(Result{}), diag.New(diag.Lost, "run command", "look on the target whether it ran before you run it again, and whether it ran out of memory",
-			"bubblewrap was killed on the target (%s); nothing is known of the outcome", SignalName(code))
+		return r.result(Result{}), bwrapKilled(code)
 	}
 	if !executed {
 		return Result{}, Diagnose(string(r.err.held), code, r.cmd.Spec)
 	}
 	r.flush()
 	return r.result(Result{ExitCode: code, Signal: SignalName(code)}), nil
+}
+
+// bwrapKilled is for a bubblewrap that ended with code without having said how the
+// command did.
+func bwrapKilled(code int) error {
+	return diag.New(diag.Lost, "run command", "look on the target whether it ran before you run it again, and whether it ran out of memory",
+		"bubblewrap was killed on the target (%s); nothing is known of the outcome", SignalName(code))
 }
 
 func lostOr(err error) error {

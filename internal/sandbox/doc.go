@@ -35,6 +35,13 @@
 // the group when the link drops; with --stdin it looks every second whether its
 // parent, the link's end on the target, still lives, and keeps the deadline.
 //
+// # Without a shell
+//
+// In a process on the target that lives as long as the link, the helper, [Native]
+// does all this with one fork of bubblewrap: the same options, resolved in Go, the
+// same limits and the same end. What a command sees and what its caller is told
+// does not tell the two apart; tests compare them.
+//
 // # What the argument order means
 //
 // bubblewrap mounts in the order of its arguments, so mounts are sorted by path

@@ -52,6 +52,13 @@ const (
 	farGrace  = 10 * time.Second // how much later than ours the target's own timer fires
 )
 
+// Runner is what a [transport.Conn] is where something at its far end runs
+// sandboxed commands by itself. Exec leaves them to it; its contract is that of
+// Exec.
+type Runner interface {
+	RunSandboxed(ctx context.Context, cmd Command) (Result, error)
+}
+
 // Exec runs cmd over conn and returns when it has ended on the target.
 //
 // A nil error means that the command was executed; a non-zero ExitCode is its
@@ -60,6 +67,9 @@ const (
 // killed because ctx ended; for every other kind nothing ran. If the error
 // wraps [ErrUnclean] or [transport.ErrLost], conn must be closed.
 func Exec(ctx context.Context, conn transport.Conn, cmd Command) (Result, error) {
+	if r, ok := conn.(Runner); ok {
+		return r.RunSandboxed(ctx, cmd)
+	}
 	limits := cmd.Profile.Limits
 	timeout := cmp.Or(cmd.Timeout, limits.Wall, profile.DefaultWall)
 	line, err := bootLine(mode{stdin: cmd.Stdin != nil, after: timeout + farGrace})

@@ -34,6 +34,40 @@ func ways(t *testing.T, f func(t *testing.T, c *bowline.Client, name string)) {
 			f(t, open(t, testkit.SSHD(t, testkit.LoginUser(testkit.User(t)))), "t0")
 		})
 	}
+	t.Run("ssh with a helper", func(t *testing.T) { f(t, openHelped(t), "t0") })
+	if os.Geteuid() == 0 {
+		t.Run("ssh with a helper as an ordinary user", func(t *testing.T) { f(t, openHelped(t, testkit.LoginUser(testkit.User(t))), "t0") })
+	}
+}
+
+// openHelped returns a client whose target t0 has a helper, which is in use.
+func openHelped(t *testing.T, opts ...testkit.SSHDOption) *bowline.Client {
+	t.Helper()
+	home := testkit.Dir(t)
+	if err := os.Chmod(home, 0o777); err != nil { // whoever logs in
+		t.Fatal(err)
+	}
+	s := testkit.SSHD(t, append(opts, testkit.ConfigLines("SetEnv HOME="+home))...)
+	c := open(t, s)
+	placeHelper(t, s)
+	useHelper(t, c, s)
+	return c
+}
+
+// useHelper runs commands until they start no sessions: the helper is looked for
+// beside them.
+func useHelper(t *testing.T, c *bowline.Client, s *testkit.Server) (sessions func() int) {
+	t.Helper()
+	sessions = func() int { return strings.Count(s.Log(), "Starting session") }
+	run(t, c, bowline.RunRequest{Target: "t0", Argv: []string{"true"}})
+	for deadline, last := time.Now().Add(20*time.Second), -1; sessions() != last; {
+		last = sessions()
+		run(t, c, bowline.RunRequest{Target: "t0", Argv: []string{"true"}})
+		if time.Now().After(deadline) {
+			t.Fatal("the helper is not used")
+		}
+	}
+	return sessions
 }
 
 // open returns a client with a target t0, t1, ... for each server.
@@ -307,17 +341,7 @@ func TestHelperChangesNothing(t *testing.T) {
 	s := testkit.SSHD(t, testkit.ConfigLines("SetEnv HOME="+testkit.Dir(t)))
 	c := open(t, s)
 	placeHelper(t, s)
-	run(t, c, bowline.RunRequest{Target: "t0", Argv: []string{"true"}})
-	logins := func() int { return strings.Count(s.Log(), "Starting session") }
-	// The helper is looked for beside the commands; when it is there, no
-	// further session is started.
-	for deadline, last := time.Now().Add(20*time.Second), -1; logins() != last; {
-		last = logins()
-		run(t, c, bowline.RunRequest{Target: "t0", Argv: []string{"true"}})
-		if time.Now().After(deadline) {
-			t.Fatal("the helper is not used")
-		}
-	}
+	logins := useHelper(t, c, s)
 	before := logins()
 	res := run(t, c, sh("t0", "printf 'a\\377'; echo err >&2; kill -9 $$"))
 	if string(res.Stdout) != "a\xff" || string(res.Stderr) != "err\n" || res.ExitCode != 137 || res.Signal != "KILL" {

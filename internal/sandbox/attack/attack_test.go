@@ -158,6 +158,7 @@ func TestRunIsFast(t *testing.T) {
 // TestWeakenedProfilesAreFound shows that the attacks can win: each profile
 // lacks one piece of the confinement, and the attacks on that piece must say so.
 func TestWeakenedProfilesAreFound(t *testing.T) {
+	helped := sandboxtest.Helped(t, "helper", "root").Dial(t)
 	for _, tt := range []struct {
 		name   string
 		weaken func(t *testing.T, p *profile.Profile)
@@ -179,26 +180,28 @@ func TestWeakenedProfilesAreFound(t *testing.T) {
 		{"host's sys", func(_ *testing.T, p *profile.Profile) { p.AdditionalArgs = []string{"--bind", "/sys", "/sys"} }, []string{"cgroup", "sys-writes"}},
 		{"login's environment", func(_ *testing.T, p *profile.Profile) { p.ClearEnv = false }, []string{"environment"}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			setBait(t)
-			p := sandboxtest.Builtin(t, "script")
-			tt.weaken(t, &p)
-			findings, err := Run(t.Context(), local.Dial(), p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, name := range tt.found {
-				i := slices.IndexFunc(findings, func(f Finding) bool { return f.Name == name })
-				if i < 0 || findings[i].Held {
-					t.Errorf("%s is not found: %+v", name, findings[max(i, 0)])
+		for way, conn := range map[string]transport.Conn{"local": local.Dial(), "helper": helped} {
+			t.Run(tt.name+"/"+way, func(t *testing.T) {
+				setBait(t)
+				p := sandboxtest.Builtin(t, "script")
+				tt.weaken(t, &p)
+				findings, err := Run(t.Context(), conn, p)
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
-			for _, f := range findings {
-				if !f.Held {
-					t.Logf("found %s: %s", f.Name, f.Detail)
+				for _, name := range tt.found {
+					i := slices.IndexFunc(findings, func(f Finding) bool { return f.Name == name })
+					if i < 0 || findings[i].Held {
+						t.Errorf("%s is not found: %+v", name, findings[max(i, 0)])
+					}
 				}
-			}
-		})
+				for _, f := range findings {
+					if !f.Held {
+						t.Logf("found %s: %s", f.Name, f.Detail)
+					}
+				}
+			})
+		}
 	}
 }
 
@@ -210,7 +213,7 @@ func allowAll() []byte { return []byte{6, 0, 0, 0, 0, 0, 0xff, 0x7f} }
 const noSandbox = `#!/bin/sh
 while [ "$1" != -- ]; do shift; done
 shift
-"$@" 3<&- 7<&-
+"$@" 3<&- 4<&- 7<&-
 echo "{ \"exit-code\": $? }" >&5
 `
 
@@ -221,8 +224,15 @@ func TestNoSandboxIsFound(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "bwrap"), []byte(noSandbox), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h := sandboxtest.SSH(t, "ssh-user", testkit.User(t), testkit.ConfigLines("SetEnv PATH="+dir+":/usr/bin:/bin:/usr/sbin:/sbin"))
-	findings, err := Run(t.Context(), h.Dial(t), sandboxtest.Builtin(t, "script"))
+	path := "PATH=" + dir + ":/usr/bin:/bin:/usr/sbin:/sbin"
+	for _, h := range []sandboxtest.Host{sandboxtest.SSH(t, "ssh-user", testkit.User(t), testkit.ConfigLines("SetEnv "+path)), sandboxtest.Helped(t, "helper-user", testkit.User(t), path)} {
+		t.Run(h.Name, func(t *testing.T) { findsNothingHolding(t, h.Dial(t)) })
+	}
+}
+
+func findsNothingHolding(t *testing.T, conn transport.Conn) {
+	t.Helper()
+	findings, err := Run(t.Context(), conn, sandboxtest.Builtin(t, "script"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package sandboxtest
 
 import (
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -12,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bowline-sh/bowline/internal/executor"
+	"github.com/bowline-sh/bowline/internal/helperbin"
+	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/testkit"
 	"github.com/bowline-sh/bowline/internal/transport"
 	"github.com/bowline-sh/bowline/internal/transport/local"
@@ -25,19 +29,41 @@ import (
 type Host struct {
 	Name   string
 	Root   bool            // commands run as root
+	Helper bool            // a helper runs commands, without a shell
+	Home   string          // of the account, where there is a helper
 	Server *testkit.Server // nil for this machine
 	target target.Target
 	config ssh.Config
 }
 
-// Hosts returns this machine and an sshd for root and for testkit.User. They
-// are there until the test ends.
+// Hosts returns this machine and an sshd for root and for testkit.User, each
+// without and with a helper. They are there until the test ends.
 func Hosts(t testing.TB) []Host {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("this test starts sandboxes as root and as an ordinary account; run it as root")
 	}
-	return []Host{{Name: "local", Root: true}, SSH(t, "ssh-root", "root"), SSH(t, "ssh-user", testkit.User(t))}
+	return []Host{{Name: "local", Root: true}, SSH(t, "ssh-root", "root"), SSH(t, "ssh-user", testkit.User(t)),
+		Helped(t, "helper-root", "root"), Helped(t, "helper-user", testkit.User(t))}
+}
+
+// Helped is SSH, with a helper at the far end of every connection. Its home is a
+// directory of its own, which the helper is placed in. More of env is NAME=VALUE.
+func Helped(t testing.TB, name, login string, env ...string) Host {
+	t.Helper()
+	home := testkit.Dir(t)
+	u, err := user.Lookup(login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, _ := strconv.Atoi(u.Uid) // numbers on this system
+	gid, _ := strconv.Atoi(u.Gid)
+	if err := os.Chown(home, uid, gid); err != nil {
+		t.Fatal(err)
+	}
+	h := SSH(t, name, login, testkit.ConfigLines("SetEnv HOME="+home+" "+strings.Join(env, " ")))
+	h.Helper, h.Home = true, home
+	return h
 }
 
 // SSH starts an sshd that logs in to the account login.
@@ -64,7 +90,15 @@ func (h Host) Dial(t testing.TB) transport.Conn {
 		}
 	}
 	t.Cleanup(func() { _ = conn.Close() }) // the test has had its answer
-	return conn
+	if !h.Helper {
+		return conn
+	}
+	c, err := (link.Helpers{Binaries: new(helperbin.Set)}).Start(t.Context(), conn, link.HelperOptions{Install: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(); <-c.Done() }) // first, so that nobody reads any more
+	return executor.WithHelper(conn, c)
 }
 
 // Target is how to dial h, where it is not this machine.
@@ -154,7 +188,8 @@ func cgroups() []string {
 
 // orphaned reports whether the run that made a cgroup directory has ended.
 func orphaned(dir string) bool {
-	pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(dir), "bowline-"))
+	number, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), "bowline-"), "-") // of a helper, then its own
+	pid, err := strconv.Atoi(number)
 	return err == nil && syscall.Kill(pid, 0) == syscall.ESRCH
 }
 
