@@ -69,6 +69,9 @@ func forwardIn(ctx context.Context, s *segment, last bool, yield func(line, erro
 		if !yield(line{s, n, text, torn, long, last}, err) || err != nil {
 			return false
 		}
+		if torn { // its rest may come any moment, and is no line of its own
+			return true
+		}
 	}
 }
 
