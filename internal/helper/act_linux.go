@@ -60,13 +60,7 @@ type actError struct {
 // that a process is at work on follows that one instead.
 func sessionVerb(ctx context.Context, r *frame.Request) (any, error) {
 	req := actRequest{Verb: r.Verb, Peer: peer()}
-	if err := r.Decode(&req.SessionRequest); err != nil {
-		return nil, err
-	}
-	if err := plan.ValidID(req.Session); err != nil {
-		return nil, diag.New(diag.Usage, r.Verb, "", "%w", err)
-	}
-	dir, err := sessionDir(req.Session)
+	dir, err := readSession(r, &req.SessionRequest)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +81,17 @@ func sessionVerb(ctx context.Context, r *frame.Request) (any, error) {
 	stop := context.AfterFunc(ctx, func() { _ = lines.Close() }) // the process goes on
 	defer stop()
 	return follow(ctx, r, lines)
+}
+
+// readSession decodes a request about a session and returns the session's directory.
+func readSession(r *frame.Request, req *SessionRequest) (dir string, err error) {
+	if err := r.Decode(req); err != nil {
+		return "", err
+	}
+	if err := plan.ValidID(req.Session); err != nil {
+		return "", diag.New(diag.Usage, r.Verb, "", "%w", err)
+	}
+	return sessionDir(req.Session)
 }
 
 // sessionDir returns the directory of a session, which must be there.
@@ -379,13 +384,7 @@ func remove(r *frame.Request) (any, error) {
 // that is being applied meanwhile shows what it has done so far.
 func drift(ctx context.Context, r *frame.Request) (any, error) {
 	var req SessionRequest
-	if err := r.Decode(&req); err != nil {
-		return nil, err
-	}
-	if err := plan.ValidID(req.Session); err != nil {
-		return nil, diag.New(diag.Usage, r.Verb, "", "%w", err)
-	}
-	dir, err := sessionDir(req.Session)
+	dir, err := readSession(r, &req)
 	if err != nil {
 		return nil, err
 	}

@@ -243,13 +243,7 @@ func watch(ctx context.Context, s *apply.Session, dir string, progress func(Prog
 // confirm settles a window, if the call comes over another connection than the apply.
 func confirm(ctx context.Context, r *frame.Request) (any, error) {
 	var req SessionRequest
-	if err := r.Decode(&req); err != nil {
-		return nil, err
-	}
-	if err := plan.ValidID(req.Session); err != nil {
-		return nil, diag.New(diag.Usage, r.Verb, "", "%w", err)
-	}
-	dir, err := sessionDir(req.Session)
+	dir, err := readSession(r, &req)
 	if err != nil {
 		return nil, err
 	}
