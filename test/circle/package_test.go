@@ -89,8 +89,8 @@ func TestPackages(t *testing.T) {
 // the two runs by hand tells nothing of ours, and is named.
 func packages(t *testing.T, c chain) {
 	h, dir := newHost(t), debs(t, c.debs...)
-	// The machine may have some of them.
-	purge := "for p in " + strings.Join(c.debs, " ") + "; do dpkg --purge --force-all $p > /dev/null 2>&1 || true; done; rm -rf /run/calls/*; find /etc /var /usr -xdev -newer /run/systemctl -exec touch -h -d 2003-03-03 {} +"
+	// The machine may have some of them, and rsync, which needs one.
+	purge := "for p in rsync " + strings.Join(c.debs, " ") + "; do dpkg --purge --force-all $p > /dev/null 2>&1 || true; done; rm -rf /run/calls/*; find /etc /var /usr -xdev -newer /run/systemctl -exec touch -h -d 2003-03-03 {} +"
 	pristine, first, second, circle := newWorld(t, ""), newWorld(t, purge), newWorld(t, purge), newWorld(t, purge)
 	for _, w := range []*world{first, second, circle} {
 		if err := os.CopyFS(w.root("/run/debs"), os.DirFS(dir)); err != nil {
