@@ -125,11 +125,16 @@ func (c *Client) Approve(ctx context.Context, id, digest string) (plan.Approval,
 	return c.parts.Engine.Decide(ctx, id, digest, false, "")
 }
 
-// Select makes a new pending session of some operations of a pending one; keep are
-// their numbers, from 1. The old one stays as it is. Where a kept operation needs one
-// that is not, the call is refused with the reasons.
-func (c *Client) Select(ctx context.Context, id string, keep []int) (Session, error) {
-	p, err := c.parts.Engine.Select(ctx, id, keep)
+// Selection is some operations of a plan, see [Client.Select].
+type Selection = engine.Selection
+
+// Select makes a new pending session of some operations of a pending one. The old one
+// stays as it is. Where a kept operation needs one that is not, the call is refused
+// with the reasons. To find what else depends on those left out, the target runs the
+// script again in a dry run that keeps it from making them; what then differs is said
+// in the warnings of the new plan.
+func (c *Client) Select(ctx context.Context, id string, sel Selection) (Session, error) {
+	p, err := c.parts.Engine.Select(ctx, id, sel)
 	s := sessionOf(p.Session)
 	s.Plan, s.Contents = p.Plan, p.Contents
 	return s, err

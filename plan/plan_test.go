@@ -69,3 +69,66 @@ func TestMoves(t *testing.T) {
 		t.Errorf("moves:\n%s\nwant:\n%s", s, want)
 	}
 }
+
+// TestWithheld: what is left out is withheld from a second run, but for what would
+// also keep the script from what is kept.
+func TestWithheld(t *testing.T) {
+	t.Parallel()
+	file := change.State{Type: change.File, Mode: 0o644, SHA256: strings.Repeat("a", 64)}
+	dir := change.State{Type: change.Dir, Mode: 0o755}
+	op := func(p string, before, after change.State) Operation {
+		return Operation{Change: &change.Change{Path: change.Path(p), Before: before, After: after}}
+	}
+	p := Plan{Ops: []Operation{
+		op("/a", change.State{}, dir), op("/a/f", change.State{}, file), op("/a/g", change.State{}, file),
+		op("/b", file, change.State{}), {Command: &Command{Argv: []string{"x"}, Path: "/x"}}, op("/b", change.State{}, file),
+	}}
+	for _, tt := range []struct {
+		out     []int
+		want    string
+		untried string
+	}{
+		{[]int{2}, "/a/f", ""},
+		{[]int{1, 2, 3}, "/a", ""},
+		{[]int{1, 2}, "/a/f", "1"},
+		{[]int{6}, "", "6"},
+		{[]int{4, 5, 6}, "/b", ""},
+		{[]int{5}, "", ""},
+	} {
+		withheld, untried := p.Withheld(func(n int) bool { return !slices.Contains(tt.out, n) })
+		var got []string
+		for _, c := range withheld {
+			got = append(got, string(c.Path))
+		}
+		if s := strings.Join(got, " "); s != tt.want || Numbers(untried) != tt.untried {
+			t.Errorf("without %v: withheld %q, not tried %q; want %q, %q", tt.out, s, Numbers(untried), tt.want, tt.untried)
+		}
+	}
+}
+
+// TestMissing compares effects, each as often as it is there, and not times.
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	p := sample()
+	all := func(int) bool { return true }
+	if m := p.Missing(p, all); len(m) > 0 {
+		t.Errorf("of itself it misses %v", m)
+	}
+	again := sample()
+	again.Ops[0].Change.After.MTime = 99
+	again.Ops[0].Change.Before = change.State{Type: change.Fifo}
+	if m := p.Missing(again, all); len(m) > 0 {
+		t.Errorf("times and what was before count: %v", m)
+	}
+	again.Ops[0].Change.After.Mode ^= 1
+	if m := p.Missing(again, all); !slices.Equal(m, []int{1}) {
+		t.Errorf("another mode: %v", m)
+	}
+	again.Ops = again.Ops[:1]
+	if m := p.Missing(again, func(n int) bool { return n != 1 }); len(m) != len(p.Ops)-1 {
+		t.Errorf("nothing done: %v", m)
+	}
+	if got := Numbers([]int{1, 3, 4, 5, 9}); got != "1, 3-5, 9" {
+		t.Error(got)
+	}
+}

@@ -15,31 +15,43 @@ import (
 	"github.com/bowline-sh/bowline/plan"
 )
 
-// Derive makes a session id below parent of the operations that keep names of the
-// session from, which stays as it is. Contents are shared, not copied. A selection
-// that cannot be carried out is refused (kind Refused) with the reasons, and nothing
-// is made.
-func Derive(parent, from, id string, keep func(op int) bool, now time.Time) (plan.Plan, error) {
-	if err := errors.Join(plan.ValidID(from), plan.ValidID(id)); err != nil {
+// Selection is some operations of the session From, to be made the session ID.
+type Selection struct {
+	From, ID string
+	Keep     func(op int) bool // from 1
+	Now      time.Time
+	// Note, if not nil, is asked what to warn of, when the selection can be carried out.
+	Note func(whole plan.Plan) []string
+}
+
+// Derive makes a session below parent of a selection. The session it comes from stays
+// as it is. Contents are shared, not copied. A selection that cannot be carried out is
+// refused (kind Refused) with the reasons, and nothing is made.
+func Derive(parent string, sel Selection) (plan.Plan, error) {
+	if err := errors.Join(plan.ValidID(sel.From), plan.ValidID(sel.ID)); err != nil {
 		return plan.Plan{}, diag.New(diag.Usage, "select operations", "", "%w", err)
 	}
-	s, err := Open(filepath.Join(parent, from), "/")
+	s, err := Open(filepath.Join(parent, sel.From), "/")
 	if err != nil {
 		return plan.Plan{}, err
 	}
 	defer s.Close()
+	op := "select operations of " + sel.From
 	if s.rec.Status != plan.Pending {
-		return plan.Plan{}, diag.New(diag.Refused, "select operations of "+from, "plan it again with 'bowline plan'", "it is %s", s.rec.Status)
+		return plan.Plan{}, diag.New(diag.Refused, op, "plan it again with 'bowline plan'", "it is %s", s.rec.Status)
 	}
-	p, deps := s.plan.Select(id, keep)
+	p, deps := s.plan.Select(sel.ID, sel.Keep)
 	if len(deps) > 0 {
-		return plan.Plan{}, diag.New(diag.Refused, "select operations of "+from, "leave out the others too, or keep what they need; see 'bowline session show "+from+"'", "%s", reasons(deps))
+		return plan.Plan{}, diag.New(diag.Refused, op, "leave out the others too, or keep what they need; see 'bowline session show "+sel.From+"'", "%s", reasons(deps))
 	}
 	if len(p.Ops) == 0 {
-		return plan.Plan{}, diag.New(diag.Usage, "select operations of "+from, "reject it with 'bowline reject "+from+"'", "no operation is left")
+		return plan.Plan{}, diag.New(diag.Usage, op, "reject it with 'bowline reject "+sel.From+"'", "no operation is left")
 	}
-	p.Created = now
-	if err := s.share(parent, p, now); err != nil {
+	if sel.Note != nil {
+		p.Warnings = append(p.Warnings, sel.Note(s.plan)...)
+	}
+	p.Created = sel.Now
+	if err := s.share(parent, p, sel.Now); err != nil {
 		return plan.Plan{}, err
 	}
 	return p, nil

@@ -73,7 +73,7 @@ func leaveOut(t *testing.T, f *fixture, out int) bool {
 	if err := s.save(); err != nil {
 		t.Fatal(err)
 	}
-	p, err := Derive(parent, testID, id, func(n int) bool { return n != out }, testNow)
+	p, err := Derive(parent, Selection{From: testID, ID: id, Keep: func(n int) bool { return n != out }, Now: testNow})
 	if len(f.plan.Ops) == 1 && diag.KindOf(err) == diag.Usage {
 		return true
 	}

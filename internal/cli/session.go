@@ -138,6 +138,7 @@ type approveOptions struct {
 	yes          bool
 	digest       string
 	only, except string
+	noRerun      bool
 }
 
 func newApproveCommand(env *Env) *cobra.Command {
@@ -150,13 +151,16 @@ works once and expires after an hour.
 With --only or --except a new session is made of some operations, with a plan and a
 digest of its own, shown, and approved instead; the old one is cancelled. Operations
 are given by number, as in 1,3-5. One that needs another cannot be kept without it:
-the call is refused and says which.`,
+the call is refused and says which. The target then runs the script again in a dry
+run that keeps it from making what is left out, and the new plan warns of operations
+that do not come about, or otherwise, in that run; --no-rerun leaves this out.`,
 		Example: "  bowline approve 20261121-fix-a3f2\n  bowline approve 20261121-fix-a3f2 --except 2,7-9",
 	}
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	cmd.Flags().StringVar(&o.digest, "digest", "", "the digest that was read; another one is refused")
 	cmd.Flags().StringVar(&o.only, "only", "", "approve these operations and no others")
 	cmd.Flags().StringVar(&o.except, "except", "", "approve all operations but these")
+	cmd.Flags().BoolVar(&o.noRerun, "no-rerun", false, "with --only or --except: do not run the script again to find what depends on the rest")
 	cmd.MarkFlagsMutuallyExclusive("only", "except")
 	cmd.RunE = withSession(env, func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
 		return env.approve(ctx, c, s, o)
@@ -174,7 +178,10 @@ func (env *Env) approve(ctx context.Context, c *bowline.Client, s bowline.Sessio
 		if err != nil {
 			return err
 		}
-		if s, err = c.Select(ctx, s.ID, keep); err != nil {
+		if !o.noRerun {
+			env.say("running it again without what is left out, to find what depends on it")
+		}
+		if s, err = c.Select(ctx, s.ID, bowline.Selection{Keep: keep, Quick: o.noRerun}); err != nil {
 			return err
 		}
 		o.digest = s.Digest

@@ -101,6 +101,9 @@ type stored struct {
 	Plan     plan.Plan         `json:"plan"`
 	Contents map[string][]byte `json:"contents"`
 	AsRoot   bool              `json:"as_root"`
+	// Request is what was asked of the target, without the script, which is stored by
+	// itself; nil where an older version planned.
+	Request *helper.PlanRequest `json:"request,omitempty"`
 }
 
 // Plan makes a dry run on a target and stores what it would do as a pending
@@ -154,9 +157,10 @@ func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target, pro
 		return Planned{}, out, err
 	}
 	var res helper.PlanResult
+	var r helper.PlanRequest
 	err = e.withHelper(ctx, t, req.AsRoot, func(c *frame.Client, info transport.Info) error {
 		out.Subject = audit.Subject{Session: id, Address: info.Address, Login: info.Login, HostKey: info.Fingerprint, KeyID: info.KeyID}
-		r := helper.PlanRequest{Session: id, Profile: prof, Target: t.Name, HostKey: hostKey(info), Created: now, Script: req.Script, Name: req.File, HostNet: req.HostNet, Timeout: req.Timeout}
+		r = helper.PlanRequest{Session: id, Profile: prof, Target: t.Name, HostKey: hostKey(info), Created: now, Script: req.Script, Name: req.File, HostNet: req.HostNet, Timeout: req.Timeout}
 		for _, a := range req.Argv {
 			r.Argv = append(r.Argv, []byte(a))
 		}
@@ -165,7 +169,7 @@ func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target, pro
 	if err != nil {
 		return Planned{}, out, err
 	}
-	x, err := e.keep(ctx, kept{Name: req.Name, Note: req.Note, Script: req.Script, AsRoot: req.AsRoot}, res)
+	x, err := e.keep(ctx, kept{Name: req.Name, Note: req.Note, Request: r, AsRoot: req.AsRoot}, res)
 	out.Subject.Digests = map[string]string{"plan": x.Digest}
 	return Planned{Session: x, Plan: res.Plan, Contents: res.Contents}, out, err
 }
@@ -173,7 +177,7 @@ func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target, pro
 // kept is what the client knows of a session beside its plan.
 type kept struct {
 	Name, Note string
-	Script     []byte
+	Request    helper.PlanRequest
 	AsRoot     bool
 }
 
@@ -187,13 +191,15 @@ func (e *Engine) keep(ctx context.Context, k kept, res helper.PlanResult) (store
 	if err != nil {
 		return store.Session{}, err
 	}
-	doc, err := json.Marshal(stored{Plan: p, Contents: checked(res.Contents), AsRoot: k.AsRoot})
+	script := k.Request.Script
+	k.Request.Script = nil
+	doc, err := json.Marshal(stored{Plan: p, Contents: checked(res.Contents), AsRoot: k.AsRoot, Request: &k.Request})
 	if err != nil {
 		return store.Session{}, fmt.Errorf("store plan: %w", err)
 	}
 	x := store.Session{
 		ID: p.Session, Name: k.Name, Note: k.Note, Target: p.Target, HostKey: p.HostKey, Status: plan.Pending, Digest: sum,
-		User: e.cfg.User, Host: e.cfg.Host, Surface: e.cfg.Surface, Script: k.Script, Plan: doc,
+		User: e.cfg.User, Host: e.cfg.Host, Surface: e.cfg.Surface, Script: script, Plan: doc,
 		Created: p.Created, Updated: p.Created, Expires: p.Created.Add(plan.DefaultTTL),
 	}
 	s, err := e.cfg.Store(ctx)

@@ -28,7 +28,8 @@ type Detail struct {
 	Decisions []plan.Approval
 	Commands  []plan.Ran // that were run so far
 
-	asRoot bool
+	asRoot  bool
+	request *helper.PlanRequest // what was asked of the target; nil if not known
 }
 
 // List returns sessions, newest first, after moving those whose time is over.
@@ -86,8 +87,13 @@ func (e *Engine) Get(ctx context.Context, id string) (Detail, error) {
 			return Detail{}, fmt.Errorf("read stored output of %s: %w", id, err)
 		}
 	}
+	if doc.Request != nil {
+		doc.Request.Script = x.Script
+	}
 	decisions, err := s.Decisions(ctx, id)
-	return Detail{Session: x, Plan: doc.Plan, Contents: doc.Contents, Decisions: decisions, Commands: ran, asRoot: doc.AsRoot}, err
+	return Detail{
+		Session: x, Plan: doc.Plan, Contents: doc.Contents, Decisions: decisions, Commands: ran, asRoot: doc.AsRoot, request: doc.Request,
+	}, err
 }
 
 // Decide stores a person's approval or rejection of exactly the plan that digest
@@ -166,10 +172,20 @@ func (e *Engine) recorded(ctx context.Context, verb string, d Detail, act func()
 	return errors.Join(err, e.end(ctx, id, audit.Outcome{Err: err}))
 }
 
-// Select makes a new pending session of the operations of a pending one that keep
-// names, from 1. The old one stays as it is. A selection in which an operation lacks
-// another that it needs is refused, with the reasons.
-func (e *Engine) Select(ctx context.Context, id string, keep []int) (Planned, error) {
+// Selection is some operations of a plan.
+type Selection struct {
+	Keep []int // from 1
+	// Quick leaves out running the script again, by which is found what else depends on
+	// the operations that are left out.
+	Quick bool
+}
+
+// Select makes a new pending session of some operations of a pending one. The old one
+// stays as it is. A selection in which an operation lacks another that it needs is
+// refused, with the reasons. What a second dry run, in which the script cannot do what
+// is left out, does otherwise is among the warnings of the new plan.
+func (e *Engine) Select(ctx context.Context, id string, sel Selection) (Planned, error) {
+	keep := sel.Keep
 	d, err := e.Get(ctx, id)
 	if err != nil {
 		return Planned{}, err
@@ -195,7 +211,7 @@ func (e *Engine) Select(ctx context.Context, id string, keep []int) (Planned, er
 			return err
 		}
 		err = e.withHelper(ctx, t, d.asRoot, func(c *frame.Client, _ transport.Info) error {
-			return e.call(ctx, c, helper.VerbSelect, helper.SelectRequest{Session: id, New: fresh, Keep: keep, Created: now}, &res, nil)
+			return e.call(ctx, c, helper.VerbSelect, selectRequest(d, sel, fresh, now), &res, nil)
 		})
 		if err != nil {
 			return err
@@ -204,10 +220,25 @@ func (e *Engine) Select(ctx context.Context, id string, keep []int) (Planned, er
 			return err
 		}
 		res.Contents = d.Contents
-		x, err = e.keep(ctx, kept{Name: d.Name, Note: d.Note, Script: d.Script, AsRoot: d.asRoot}, res)
+		k := kept{Name: d.Name, Note: d.Note, AsRoot: d.asRoot}
+		if d.request != nil {
+			k.Request = *d.request
+		}
+		k.Request.Script = d.Script
+		x, err = e.keep(ctx, k, res)
 		return err
 	})
 	return Planned{Session: x, Plan: res.Plan, Contents: res.Contents}, err
+}
+
+func selectRequest(d Detail, sel Selection, id string, now time.Time) helper.SelectRequest {
+	r := helper.SelectRequest{Session: d.ID, New: id, Keep: sel.Keep, Created: now}
+	if d.request != nil && !sel.Quick {
+		again := *d.request
+		again.Session = id
+		r.Again = &again
+	}
+	return r
 }
 
 // sameSelection checks that the target selected what was asked for.

@@ -411,7 +411,7 @@ func drift(ctx context.Context, r *frame.Request) (any, error) {
 
 // selectOps makes a session of some operations of another. What the dry run showed
 // of their contents the client has already.
-func selectOps(r *frame.Request) (any, error) {
+func selectOps(ctx context.Context, r *frame.Request) (any, error) {
 	var req SelectRequest
 	if err := r.Decode(&req); err != nil {
 		return nil, err
@@ -424,7 +424,11 @@ func selectOps(r *frame.Request) (any, error) {
 	for _, n := range req.Keep {
 		keep[n] = true
 	}
-	p, err := apply.Derive(parent, req.Session, req.New, func(n int) bool { return keep[n] }, req.Created)
+	sel := apply.Selection{From: req.Session, ID: req.New, Now: req.Created, Keep: func(n int) bool { return keep[n] }}
+	if req.Again != nil {
+		sel.Note = again{ctx: ctx, parent: parent, req: *req.Again, keep: sel.Keep}.notes
+	}
+	p, err := apply.Derive(parent, sel)
 	if err != nil {
 		return nil, err
 	}

@@ -77,6 +77,9 @@ type SelectRequest struct {
 	New     string    `json:"new"`  // id
 	Keep    []int     `json:"keep"` // operations, from 1
 	Created time.Time `json:"created"`
+	// Again, if not nil, is what made the pending session. It is run again without what
+	// is left out, and what then differs is a warning of the new plan.
+	Again *PlanRequest `json:"again,omitempty"`
 }
 
 // RemoveRequest names sessions that are to be deleted on the target, with the

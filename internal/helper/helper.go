@@ -58,7 +58,7 @@ func handle(ctx context.Context, r *frame.Request) (any, error) {
 	case VerbConfirm:
 		return confirm(ctx, r)
 	case VerbSelect:
-		return selectOps(r)
+		return selectOps(ctx, r)
 	case VerbDrift:
 		return drift(ctx, r)
 	case VerbPlan:

@@ -86,8 +86,9 @@ func planSession(ctx context.Context, r *frame.Request) (any, error) {
 
 // dryRun is one dry run and the directory it works in.
 type dryRun struct {
-	req  PlanRequest
-	work string
+	req      PlanRequest
+	work     string
+	withhold change.Changeset // what the script must not be able to do
 }
 
 // layer is the directory that takes captured contents.
@@ -116,7 +117,7 @@ func (d dryRun) run(ctx context.Context) (PlanResult, error) {
 	rules, volatile := rulesOf(d.req.Profile.DryRun)
 	res, err := overlay.Run(ctx, overlay.Request{
 		Argv: argv, Dir: home, Env: os.Environ(), Stdout: &stdout, Stderr: &stderr, Mode: mode, HostNet: d.req.HostNet,
-		Timeout: d.req.Timeout, Table: rules, Volatile: volatile, Scratch: scratch, Layer: layer,
+		Timeout: d.req.Timeout, Table: rules, Volatile: volatile, Withhold: d.withhold, Scratch: scratch, Layer: layer,
 	})
 	if err != nil {
 		return PlanResult{}, err

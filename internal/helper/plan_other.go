@@ -17,7 +17,7 @@ func planSession(context.Context, *frame.Request) (any, error)  { return nil, er
 func remove(*frame.Request) (any, error)                        { return nil, errLinux }
 func confirm(context.Context, *frame.Request) (any, error)      { return nil, errLinux }
 func takeOver()                                                 {}
-func selectOps(*frame.Request) (any, error)                     { return nil, errLinux }
+func selectOps(context.Context, *frame.Request) (any, error)    { return nil, errLinux }
 func drift(context.Context, *frame.Request) (any, error)        { return nil, errLinux }
 func transferVerb(context.Context, *frame.Request) (any, error) { return nil, errLinux }
 func sessionVerb(context.Context, *frame.Request) (any, error)  { return nil, errLinux }

@@ -93,6 +93,7 @@ func (s *stage) lay() error {
 	if err := s.laySpecial(); err != nil {
 		return err
 	}
+	s.withholdAll()
 	if s.Mode == plan.User {
 		// Skeletons alone: the layers are mounts of their own.
 		if err := unix.Mount("", s.view.root, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {

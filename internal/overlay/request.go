@@ -37,7 +37,10 @@ type Request struct {
 	Timeout  time.Duration   // optional; 0 is none
 	Table    []deferral.Rule // optional; nil is [deferral.Default]
 	Volatile []string        // optional; nil is [DefaultVolatile]
-	Scratch  string          // empty directory, private to the caller; nothing is left in it
+	// Withhold names changes that the script made before and shall not be able to make
+	// now, nor see made. Optional. What cannot be withheld is a warning of the result.
+	Withhold change.Changeset
+	Scratch  string // empty directory, private to the caller; nothing is left in it
 	// Layer is an empty directory that takes the contents of the plan, each in a
 	// file named by its SHA-256. They are not synced. With an error of Run it may
 	// hold anything.
@@ -311,7 +314,7 @@ func (c *caller) serve(ctx context.Context) (Result, error) {
 	r := c.req
 	err := c.peer.enc.Encode(order{
 		Argv: r.Argv, Dir: change.Path(r.Dir), Env: r.Env, Mode: r.Mode, HostNet: r.HostNet, Timeout: r.Timeout, Table: r.Table,
-		Volatile: r.Volatile, Scratch: change.Path(r.Scratch), MaxBytes: r.MaxBytes, Cgroup: change.Path(c.cgroup), UID: os.Geteuid(), GID: os.Getegid(),
+		Volatile: r.Volatile, Withhold: r.Withhold, Scratch: change.Path(r.Scratch), MaxBytes: r.MaxBytes, Cgroup: change.Path(c.cgroup), UID: os.Geteuid(), GID: os.Getegid(),
 	})
 	if err != nil {
 		return Result{}, fmt.Errorf("tell the stage: %w", err)

@@ -53,6 +53,7 @@ type order struct {
 	Timeout  time.Duration
 	Table    []deferral.Rule
 	Volatile words
+	Withhold change.Changeset
 	Scratch  change.Path
 	MaxBytes int64
 	Cgroup   change.Path // that the script shall be in, or ""

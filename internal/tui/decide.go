@@ -70,7 +70,7 @@ func (v *sessionScreen) approve(a *app) tea.Cmd {
 	id := v.s.ID
 	a.say(normal, "making a session of %d operations...", len(keep))
 	return a.call(func() tea.Msg {
-		s, err := a.api.Select(a.ctx, id, keep)
+		s, err := a.api.Select(a.ctx, id, bowline.Selection{Keep: keep})
 		if err != nil {
 			return selectedMsg{whole: id, err: err}
 		}

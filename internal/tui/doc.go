@@ -29,7 +29,7 @@ type API interface {
 	Session(ctx context.Context, id string) (bowline.Session, error)
 	Approve(ctx context.Context, id, digest string) (plan.Approval, error)
 	Reject(ctx context.Context, id, reason string) error
-	Select(ctx context.Context, id string, keep []int) (bowline.Session, error)
+	Select(ctx context.Context, id string, sel bowline.Selection) (bowline.Session, error)
 	Cancel(ctx context.Context, id, why string) error
 	Apply(ctx context.Context, id string, o bowline.ApplyOptions) (bowline.SessionResult, error)
 	Confirm(ctx context.Context, id string) (bowline.SessionResult, error)

@@ -73,15 +73,15 @@ func (f *fake) Reject(_ context.Context, id, reason string) error {
 	return f.move(id, plan.Rejected)
 }
 
-func (f *fake) Select(_ context.Context, id string, keep []int) (bowline.Session, error) {
-	f.log("select %s %v", id, keep)
+func (f *fake) Select(_ context.Context, id string, sel bowline.Selection) (bowline.Session, error) {
+	f.log("select %s %v", id, sel.Keep)
 	if f.refuse != nil {
 		return bowline.Session{}, f.refuse
 	}
 	s := *f.find(id)
 	s.ID = "20261121-part-beef"
 	s.Plan, _ = s.Plan.Select(s.ID, func(n int) bool {
-		for _, k := range keep {
+		for _, k := range sel.Keep {
 			if k == n {
 				return true
 			}
