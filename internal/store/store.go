@@ -48,12 +48,15 @@ type Session struct {
 	Expires time.Time // of the wait for approval, then of the approval
 	Message string    // why it failed or is partial; "" else
 	Output  []byte    // of apply: JSON, bounded
+	Fleet   string    // of one plan on many targets; "" if it was made alone
+	Effect  string    // of the plan, see plan.Plan.Effect; "" before there were fleets
 }
 
 // Filter selects sessions. Zero fields select all.
 type Filter struct {
 	Status plan.Status
 	Target string
+	Fleet  string
 	Before time.Time // not changed since
 	Limit  int
 }

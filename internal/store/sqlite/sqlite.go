@@ -116,10 +116,10 @@ func (s *Store) Create(ctx context.Context, x store.Session) error {
 	if err := plan.ValidID(x.ID); err != nil {
 		return err
 	}
-	_, err := s.db.ExecContext(ctx, `INSERT INTO sessions (id, name, note, target, host_key, status, digest, usr, host, surface, script, plan, created, updated, expires, message, output)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+	_, err := s.db.ExecContext(ctx, `INSERT INTO sessions (id, name, note, target, host_key, status, digest, usr, host, surface, script, plan, created, updated, expires, message, output, fleet, effect)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
 		x.ID, x.Name, x.Note, x.Target, x.HostKey, x.Status, x.Digest, x.User, x.Host, x.Surface, x.Script, x.Plan,
-		millis(x.Created), millis(x.Created), millis(x.Expires), x.Message, x.Output)
+		millis(x.Created), millis(x.Created), millis(x.Expires), x.Message, x.Output, x.Fleet, x.Effect)
 	return wrap("create session "+x.ID, err)
 }
 
@@ -137,7 +137,7 @@ func wrap(op string, err error) error {
 	return fmt.Errorf("%s: %w", op, err)
 }
 
-const summary = `id, name, note, target, host_key, status, digest, usr, host, surface, created, updated, expires, message`
+const summary = `id, name, note, target, host_key, status, digest, usr, host, surface, created, updated, expires, message, fleet, effect`
 
 type row interface{ Scan(...any) error }
 
@@ -145,7 +145,7 @@ func scan(r row, more ...any) (store.Session, error) {
 	var x store.Session
 	var created, updated, expires int64
 	err := r.Scan(append([]any{&x.ID, &x.Name, &x.Note, &x.Target, &x.HostKey, &x.Status, &x.Digest, &x.User, &x.Host, &x.Surface,
-		&created, &updated, &expires, &x.Message}, more...)...)
+		&created, &updated, &expires, &x.Message, &x.Fleet, &x.Effect}, more...)...)
 	x.Created, x.Updated, x.Expires = timeOf(created), timeOf(updated), timeOf(expires)
 	return x, err
 }
@@ -165,7 +165,8 @@ func (s *Store) List(ctx context.Context, f store.Filter) ([]store.Session, erro
 		limit = -1 // SQLite: no limit
 	}
 	rows, err := s.db.QueryContext(ctx, `SELECT `+summary+` FROM sessions
-		WHERE ($1 = '' OR status = $1) AND ($2 = '' OR target = $2) AND ($3 = 0 OR updated < $3) ORDER BY created DESC, id DESC LIMIT $4`, f.Status, f.Target, millis(f.Before), limit)
+		WHERE ($1 = '' OR status = $1) AND ($2 = '' OR target = $2) AND ($3 = 0 OR updated < $3) AND ($5 = '' OR fleet = $5)
+		ORDER BY created DESC, id DESC LIMIT $4`, f.Status, f.Target, millis(f.Before), limit, f.Fleet)
 	if err != nil {
 		return nil, wrap("list sessions", err)
 	}

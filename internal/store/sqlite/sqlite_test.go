@@ -64,3 +64,39 @@ func TestNewerStoreIsLeftAlone(t *testing.T) {
 		t.Errorf("Open = %v", err)
 	}
 }
+
+// TestStoreFromBeforeFleets: sessions that an older program stored are still there.
+func TestStoreFromBeforeFleets(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "bowline.db")
+	s, err := sqlite.Open(t.Context(), file)
+	if err == nil {
+		err = s.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		`DROP INDEX sessions_fleet`, `ALTER TABLE sessions DROP COLUMN effect`, `ALTER TABLE sessions DROP COLUMN fleet`, `DELETE FROM goose_db_version WHERE version_id > 1`,
+		`INSERT INTO sessions VALUES ('20261121-old-a3f2', 'old', '', 'web1', 'k', 'executed', 'd', 'u', 'h', 'cli', NULL, '{}', 1, 1, 1, '', NULL)`,
+	} {
+		if _, err := db.Exec(line); err != nil {
+			t.Fatal(line, err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err = sqlite.Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	x, err := s.Get(t.Context(), "20261121-old-a3f2")
+	if err != nil || x.Target != "web1" || x.Fleet != "" || x.Effect != "" {
+		t.Errorf("%+v, %v", x, err)
+	}
+}

@@ -22,6 +22,7 @@ func session(n int) store.Session {
 		ID: fmt.Sprintf("20261121-fix-%04x", n), Name: "fix", Note: "why\nnot", Target: "web1", HostKey: "SHA256:x", Status: plan.Pending, Digest: "sha256:d",
 		User: "ann", Host: "laptop", Surface: "cli", Script: []byte("#!/bin/sh\x00\xff"), Plan: []byte(`{"version":1}`),
 		Created: now.Add(time.Duration(n) * time.Second), Updated: now.Add(time.Duration(n) * time.Second), Expires: now.Add(time.Hour),
+		Fleet: fmt.Sprintf("20261121-fix-%06x", n/2), Effect: "sha256:e",
 	}
 }
 
@@ -76,7 +77,7 @@ func Run(t *testing.T, open func(t *testing.T, same bool) store.Store) {
 		for _, tt := range []struct {
 			f    store.Filter
 			want string
-		}{{store.Filter{}, "43210"}, {store.Filter{Limit: 2}, "43"}, {store.Filter{Target: "db1"}, "3"}, {store.Filter{Status: plan.Executed}, ""}} {
+		}{{store.Filter{}, "43210"}, {store.Filter{Limit: 2}, "43"}, {store.Filter{Target: "db1"}, "3"}, {store.Filter{Fleet: "20261121-fix-000001"}, "32"}, {store.Filter{Status: plan.Executed}, ""}} {
 			list, err := s.List(ctx, tt.f)
 			got := ""
 			for _, x := range list {
