@@ -36,6 +36,7 @@ type Session struct {
 	User      string // who asked for it, where, and through what
 	Host      string
 	Surface   string
+	Client    string // program that acted for the user, as it named itself; "" for a person
 	Created   time.Time
 	Updated   time.Time
 	Expires   time.Time // of the wait for approval, then of the approval
@@ -48,7 +49,7 @@ type Session struct {
 
 func sessionOf(x store.Session) Session {
 	return Session{ID: x.ID, Name: x.Name, Note: x.Note, Target: x.Target, Status: x.Status, Digest: x.Digest, User: x.User, Host: x.Host,
-		Surface: x.Surface, Created: x.Created, Updated: x.Updated, Expires: x.Expires, Message: x.Message}
+		Surface: x.Surface, Client: x.Client, Created: x.Created, Updated: x.Updated, Expires: x.Expires, Message: x.Message}
 }
 
 // Plan runs a script or command against a copy-on-write view of the target and

@@ -26,9 +26,7 @@ func (l *Log) append(ctx context.Context, e Entry) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if e.Actor == (Actor{}) {
-		e.Actor = l.cfg.Actor
-	}
+	e.Actor = e.Actor.or(l.cfg.Actor)
 	e.Actor = e.Actor.bounded()
 	req := &request{entry: e, done: make(chan error, 1)}
 	if err := l.enqueue(req); err != nil {

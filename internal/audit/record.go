@@ -16,7 +16,7 @@ import (
 // Subject is what an operation is about. Fields that do not apply stay zero.
 type Subject struct {
 	Verb    string // run, target.add, apply, ...
-	Actor   *Actor // if not the log's own, as for users of a server
+	Actor   *Actor // who acts, as far as it is not the log's own, as for users of a server
 	Session string
 	Target  string
 	Address string // "host:port"
@@ -138,6 +138,14 @@ func (s Subject) over(base Subject) Subject {
 		Target: cmp.Or(s.Target, base.Target), Address: cmp.Or(s.Address, base.Address), Login: cmp.Or(s.Login, base.Login),
 		HostKey: cmp.Or(s.HostKey, base.HostKey), KeyID: cmp.Or(s.KeyID, base.KeyID), Profile: cmp.Or(s.Profile, base.Profile),
 		Attempt: cmp.Or(s.Attempt, base.Attempt), Digests: s.Digests,
+	}
+}
+
+// or takes what a does not say from def.
+func (a Actor) or(def Actor) Actor {
+	return Actor{
+		User: cmp.Or(a.User, def.User), Host: cmp.Or(a.Host, def.Host), PID: cmp.Or(a.PID, def.PID),
+		Surface: cmp.Or(a.Surface, def.Surface), Client: cmp.Or(a.Client, def.Client),
 	}
 }
 

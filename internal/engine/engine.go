@@ -20,6 +20,7 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/caller"
 	"github.com/bowline-sh/bowline/internal/frame"
 	"github.com/bowline-sh/bowline/internal/helper"
 	"github.com/bowline-sh/bowline/internal/link"
@@ -47,7 +48,8 @@ type Config struct {
 	User     string // who acts, where, and through what
 	Host     string
 	Surface  string
-	Rules    Rules // optional
+	Client   string // program that acts for the user
+	Rules    Rules  // optional
 	// Profile finds a profile by name or file; Default is that of targets which name
 	// none. It says what dry runs defer.
 	Profile func(name string) (profile.Profile, error)
@@ -72,6 +74,11 @@ func New(cfg Config) *Engine {
 		panic("engine: Config is incomplete")
 	}
 	return &Engine{cfg: cfg}
+}
+
+// caller is who makes a call.
+func (e *Engine) caller(ctx context.Context) caller.Caller {
+	return caller.From(ctx, caller.Caller{User: e.cfg.User, Surface: e.cfg.Surface, Client: e.cfg.Client})
 }
 
 // PlanRequest is a change to be planned. Target, and Script or Argv, are required.
@@ -191,6 +198,7 @@ func (e *Engine) keep(ctx context.Context, k kept, res helper.PlanResult) (store
 	if err != nil {
 		return store.Session{}, err
 	}
+	who := e.caller(ctx)
 	script := k.Request.Script
 	k.Request.Script = nil
 	doc, err := json.Marshal(stored{Plan: p, Contents: checked(res.Contents), AsRoot: k.AsRoot, Request: &k.Request})
@@ -199,7 +207,7 @@ func (e *Engine) keep(ctx context.Context, k kept, res helper.PlanResult) (store
 	}
 	x := store.Session{
 		ID: p.Session, Name: k.Name, Note: k.Note, Target: p.Target, HostKey: p.HostKey, Status: plan.Pending, Digest: sum,
-		User: e.cfg.User, Host: e.cfg.Host, Surface: e.cfg.Surface, Script: script, Plan: doc,
+		User: who.User, Host: e.cfg.Host, Surface: who.Surface, Client: who.Client, Script: script, Plan: doc,
 		Created: p.Created, Updated: p.Created, Expires: p.Created.Add(plan.DefaultTTL),
 	}
 	s, err := e.cfg.Store(ctx)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/caller"
 	"github.com/bowline-sh/bowline/internal/frame"
 	"github.com/bowline-sh/bowline/internal/helper"
 	"github.com/bowline-sh/bowline/internal/store"
@@ -109,9 +110,13 @@ func (e *Engine) Decide(ctx context.Context, id, digest string, reject bool, rea
 		return plan.Approval{}, err
 	}
 	now := e.cfg.Now().UTC()
-	a := plan.Approval{ID: rand.Text(), Session: id, Digest: d.Digest, HostKey: d.HostKey, User: e.cfg.User, Host: e.cfg.Host, Reject: reject, Reason: reason,
+	who := e.caller(ctx)
+	a := plan.Approval{ID: rand.Text(), Session: id, Digest: d.Digest, HostKey: d.HostKey, User: who.User, Host: e.cfg.Host, Reject: reject, Reason: reason,
 		Created: now, Expires: now.Add(plan.DefaultTTL)}
 	err = e.recorded(ctx, verb, d, func() error {
+		if who.Surface == caller.MCP && !reject {
+			return diag.New(diag.Denied, "approve "+id, "a person types 'bowline review "+id+"'", "no model approves: only a person does, outside of MCP")
+		}
 		if digest != "" && digest != d.Digest {
 			return diag.New(diag.Conflict, verb, "read it again with 'bowline session show "+id+"'", "the plan has the digest %s, not the %s you named", d.Digest, digest)
 		}

@@ -41,6 +41,7 @@ type Session struct {
 	User    string // who asked for it, where, and through what
 	Host    string
 	Surface string
+	Client  string // program that acted for the user, as it named itself
 	Script  []byte // as it was run; nil for a command
 	Plan    []byte // JSON of plan.Plan
 	Created time.Time

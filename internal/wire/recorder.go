@@ -8,6 +8,7 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/caller"
 )
 
 // recorder opens the audit log when the first entry is to be written: calls
@@ -41,6 +42,7 @@ func (r *recorder) Begin(ctx context.Context, in audit.Intent) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	in.Actor = actor(ctx)
 	return log.Begin(ctx, in)
 }
 
@@ -49,7 +51,17 @@ func (r *recorder) End(ctx context.Context, id string, out audit.Outcome) error 
 	if err != nil {
 		return err
 	}
+	out.Actor = actor(ctx)
 	return log.End(ctx, id, out)
+}
+
+// actor is who the context says that the call is for, nil if it says nothing.
+func actor(ctx context.Context) *audit.Actor {
+	who := caller.From(ctx, caller.Caller{})
+	if who == (caller.Caller{}) {
+		return nil
+	}
+	return &audit.Actor{User: who.User, Surface: who.Surface, Client: who.Client}
 }
 
 func (r *recorder) close() error {

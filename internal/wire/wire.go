@@ -71,6 +71,8 @@ type Parts struct {
 	Profiles  config.Profiles
 	Paths     Paths
 
+	redactor *redact.Redactor
+
 	log     *recorder
 	links   *link.Pool
 	helpers *link.Helpers
@@ -138,13 +140,16 @@ func Build(ctx context.Context, o Options) (*Parts, error) {
 	if err != nil {
 		return nil, diag.New(diag.Usage, "read configuration", "correct audit.secrets in "+paths.Config, "%w", err)
 	}
-	p := &Parts{Paths: paths, Profiles: config.Profiles{Dir: paths.Profiles}, cfg: cfg, runtime: dirs.Runtime}
+	p := &Parts{Paths: paths, Profiles: config.Profiles{Dir: paths.Profiles}, cfg: cfg, runtime: dirs.Runtime, redactor: red}
 	p.log = &recorder{cfg: audit.Config{Dir: paths.Audit, HeadFile: paths.AuditHead, MaxSize: cfg.Audit.MaxSize, Redactor: red,
 		Actor: audit.Actor{Surface: first(o.Surface, "api"), Client: o.Client}}}
 	p.store = &sessions{file: paths.Store}
 	p.connect(o, home)
 	return p, nil
 }
+
+// Mask masks what looks like a secret.
+func (p *Parts) Mask(text string) string { return p.redactor.Text(text) }
 
 func (p *Parts) connect(o Options, home string) {
 	dialer := ssh.New(ssh.Config{
@@ -176,7 +181,7 @@ func (p *Parts) connect(o Options, home string) {
 	}
 	p.Engine = engine.New(engine.Config{
 		Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Store: p.store.open, Now: time.Now,
-		User: login(), Host: hostname(), Surface: first(o.Surface, "api"), Rules: approvalRules(p.cfg.Approval, o), Profile: named, Default: p.cfg.Profile,
+		User: login(), Host: hostname(), Surface: first(o.Surface, "api"), Client: o.Client, Rules: approvalRules(p.cfg.Approval, o), Profile: named, Default: p.cfg.Profile,
 	})
 	p.Executor = executor.New(executor.Config{
 		Target: p.Resolve, Default: p.cfg.Profile, Links: p.links, Recorder: p.log, Helpers: helpers,

@@ -54,7 +54,8 @@ var rules = []struct{ pkg, mayImport string }{
 	// L2: what the product does; helper is its far side.
 	{`internal/executor`, `diag|target|profile|internal/(audit|frame|helper|link|sandbox|transport)`},
 	{`internal/transfer/copier`, `diag|target|internal/(audit|frame|helper|link|transfer|transfer/agentless|transport)`},
-	{`internal/engine`, `diag|target|plan|change|profile|internal/(audit|frame|helper|link|store|transport)`},
+	{`internal/caller`, `nothing`},
+	{`internal/engine`, `diag|target|plan|change|profile|internal/(audit|caller|frame|helper|link|store|transport)`},
 	{`internal/fleet`, `nothing`},
 	{`internal/receipt`, `plan|internal/audit`},
 	{`internal/inventory`, `diag|target|profile|internal/(audit|durable|link|sandbox|sandbox/attack|transport|transport/ssh)`},
@@ -62,9 +63,10 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|sandbox|transport/local|overlay|overlay/deferral|apply|transfer)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
-	{`\.`, `diag|target|profile|plan|change|internal/(wire|engine|helper|store|audit|receipt|sshsig|fleet|durable|warm|executor|inventory|sandbox|config|transport/ssh|transfer|transfer/copier)`},
+	{`\.`, `diag|target|profile|plan|change|internal/(wire|caller|engine|helper|store|audit|receipt|sshsig|fleet|durable|warm|executor|inventory|sandbox|config|transport/ssh|transfer|transfer/copier)`},
 	// L5: surfaces see the door and its values.
-	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/(review|neutral|tui)`},
+	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/(review|neutral|tui|mcp)`},
+	{`internal/mcp`, `\.|diag|profile|plan|change|internal/(review|neutral)`},
 	{`internal/tui`, `\.|diag|plan|change|internal/(review|neutral)`},
 	{`internal/neutral`, `nothing`},
 	{`internal/review`, `diag|plan|change`},

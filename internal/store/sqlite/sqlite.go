@@ -116,10 +116,10 @@ func (s *Store) Create(ctx context.Context, x store.Session) error {
 	if err := plan.ValidID(x.ID); err != nil {
 		return err
 	}
-	_, err := s.db.ExecContext(ctx, `INSERT INTO sessions (id, name, note, target, host_key, status, digest, usr, host, surface, script, plan, created, updated, expires, message, output, fleet, effect)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
+	_, err := s.db.ExecContext(ctx, `INSERT INTO sessions (id, name, note, target, host_key, status, digest, usr, host, surface, script, plan, created, updated, expires, message, output, fleet, effect, client)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
 		x.ID, x.Name, x.Note, x.Target, x.HostKey, x.Status, x.Digest, x.User, x.Host, x.Surface, x.Script, x.Plan,
-		millis(x.Created), millis(x.Created), millis(x.Expires), x.Message, x.Output, x.Fleet, x.Effect)
+		millis(x.Created), millis(x.Created), millis(x.Expires), x.Message, x.Output, x.Fleet, x.Effect, x.Client)
 	return wrap("create session "+x.ID, err)
 }
 
@@ -137,7 +137,7 @@ func wrap(op string, err error) error {
 	return fmt.Errorf("%s: %w", op, err)
 }
 
-const summary = `id, name, note, target, host_key, status, digest, usr, host, surface, created, updated, expires, message, fleet, effect`
+const summary = `id, name, note, target, host_key, status, digest, usr, host, surface, created, updated, expires, message, fleet, effect, client`
 
 type row interface{ Scan(...any) error }
 
@@ -145,7 +145,7 @@ func scan(r row, more ...any) (store.Session, error) {
 	var x store.Session
 	var created, updated, expires int64
 	err := r.Scan(append([]any{&x.ID, &x.Name, &x.Note, &x.Target, &x.HostKey, &x.Status, &x.Digest, &x.User, &x.Host, &x.Surface,
-		&created, &updated, &expires, &x.Message, &x.Fleet, &x.Effect}, more...)...)
+		&created, &updated, &expires, &x.Message, &x.Fleet, &x.Effect, &x.Client}, more...)...)
 	x.Created, x.Updated, x.Expires = timeOf(created), timeOf(updated), timeOf(expires)
 	return x, err
 }

@@ -22,7 +22,7 @@ func session(n int) store.Session {
 		ID: fmt.Sprintf("20261121-fix-%04x", n), Name: "fix", Note: "why\nnot", Target: "web1", HostKey: "SHA256:x", Status: plan.Pending, Digest: "sha256:d",
 		User: "ann", Host: "laptop", Surface: "cli", Script: []byte("#!/bin/sh\x00\xff"), Plan: []byte(`{"version":1}`),
 		Created: now.Add(time.Duration(n) * time.Second), Updated: now.Add(time.Duration(n) * time.Second), Expires: now.Add(time.Hour),
-		Fleet: fmt.Sprintf("20261121-fix-%06x", n/2), Effect: "sha256:e",
+		Fleet: fmt.Sprintf("20261121-fix-%06x", n/2), Effect: "sha256:e", Client: "claude",
 	}
 }
 
