@@ -101,6 +101,9 @@ func (env *Env) serveMCPWith(ctx context.Context, c *bowline.Client, cfg mcp.Con
 		}
 		return err
 	}
+	if err := loopback(o.listen); err != nil {
+		return err
+	}
 	file := o.tokenFile
 	if file == "" {
 		file = filepath.Join(filepath.Dir(c.Paths().Store), "mcp-token")
@@ -133,6 +136,9 @@ func absoluteDirs(dirs []string) ([]string, error) {
 
 // bearerToken reads a token that only its owner can read, or makes one.
 func bearerToken(file string) (string, error) {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return "", diag.New(diag.Usage, "make token", "name a file with --token-file", "%w", err)
+	}
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err == nil {
 		token := rand.Text() + rand.Text()
@@ -160,11 +166,16 @@ func bearerToken(file string) (string, error) {
 	return token, nil
 }
 
-func (env *Env) listenMCP(ctx context.Context, h http.Handler, addr, tokenFile string) error {
+// loopback refuses addresses that others can reach: there is no TLS here.
+func loopback(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return diag.New(diag.Usage, "serve MCP", "listen at 127.0.0.1:7420, and reach it from elsewhere with 'ssh -L'", "%q is not a loopback address with a port, and there is no TLS here", addr)
 	}
+	return nil
+}
+
+func (env *Env) listenMCP(ctx context.Context, h http.Handler, addr, tokenFile string) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return diag.New(diag.Usage, "serve MCP", "choose another port", "%w", err)

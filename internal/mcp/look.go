@@ -338,7 +338,7 @@ func (s *Server) search(ctx context.Context, c call, in searchIn) (string, runOu
 		}
 		return s.run(ctx, c, runIn{Target: in.Target, Argv: append(argv, "-print")})
 	}
-	argv := []string{"grep", "-rnIE", "-m", strconv.Itoa(max(cmp.Or(in.Max, 50), 1))}
+	argv := []string{"grep", "-HrnIE", "-m", strconv.Itoa(max(cmp.Or(in.Max, 50), 1))}
 	if in.Name != "" {
 		argv = append(argv, "--include="+in.Name)
 	}

@@ -44,7 +44,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s.mcp = mcp.NewServer(&mcp.Implementation{Name: "bowline", Title: "Bowline", Version: cfg.Version}, &mcp.ServerOptions{
 		Instructions: instructions, Logger: cfg.Logger, Capabilities: &mcp.ServerCapabilities{},
-		SchemaCache: mcp.NewSchemaCache(),
+		SchemaCache: mcp.NewSchemaCache(), CompletionHandler: s.complete,
 	})
 	s.addTools()
 	s.addResources()

@@ -59,21 +59,20 @@ func add[In, Out any](s *Server, t *mcp.Tool, h handler[In, Out]) {
 		text, out, err := h(bowline.WithCaller(ctx, who), call{who, req}, in)
 		if err != nil {
 			var none Out
-			return failure(err), none, nil
+			return nil, none, failure(err)
 		}
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}, out, nil
 	})
 }
 
-// failure is the result of a call that failed.
-func failure(err error) *mcp.CallToolResult {
-	kind := cmpKind(err)
-	text := fmt.Sprintf("error (%s): %s", kind, line(err.Error(), 2000))
+// failure is what a model is told of an error: the SDK makes it a result with isError,
+// and no structured content.
+func failure(err error) error {
+	text := fmt.Sprintf("error (%s): %s", cmpKind(err), line(err.Error(), 2000))
 	if h := diag.HintOf(err); h != "" {
 		text += "\nhint: " + line(h, 1000)
 	}
-	return &mcp.CallToolResult{IsError: true, Content: []mcp.Content{&mcp.TextContent{Text: text}},
-		StructuredContent: nil}
+	return errors.New(text)
 }
 
 func cmpKind(err error) string {
