@@ -49,7 +49,8 @@ const (
 func newTroubled(t *testing.T, n int) *troubled {
 	t.Helper()
 	f := &troubled{n: n, want: map[bowline.Class][]string{}}
-	f.server = testkit.SSHD(t, testkit.Listen("0.0.0.0"), testkit.ConfigLines("MaxStartups 10:30:100", "MaxSessions 10"))
+	// The home is empty: start-up files may take turns at something (pyenv does).
+	f.server = testkit.SSHD(t, testkit.Listen("0.0.0.0"), testkit.ConfigLines("SetEnv HOME="+testkit.Dir(t), "MaxStartups 10:30:100", "MaxSessions 10"))
 	dir := testkit.Dir(t)
 	stranger, strangerKey := testkit.ClientKey(t, dir, "stranger")
 	dead, hanging := testkit.FreePort(t, "127.0.0.1"), hangingPort(t)

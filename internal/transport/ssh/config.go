@@ -100,9 +100,10 @@ type Dialer struct {
 	hosts hostFiles
 	gates gates
 
-	// mu guards settings. It is not held while ssh -G runs.
+	// mu guards settings and shared. It is not held while ssh -G runs.
 	mu       sync.Mutex
 	settings map[settingsKey]func() (settings, error)
+	shared   map[settingsKey]*sharedAnswer // without host
 }
 
 // New returns a Dialer. It does no I/O.
@@ -116,7 +117,7 @@ func New(cfg Config) *Dialer {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Dialer{cfg: cfg, settings: map[settingsKey]func() (settings, error){}}
+	return &Dialer{cfg: cfg, settings: map[settingsKey]func() (settings, error){}, shared: map[settingsKey]*sharedAnswer{}}
 }
 
 // Dial connects to t with a Dialer of its own; see [Dialer.Dial]. Who dials
