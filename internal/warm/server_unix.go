@@ -91,8 +91,8 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 		return nil, err
 	}
 	defer lock.Unlock()
-	if c, err := net.Dial("unix", s.Socket); err == nil {
-		return nil, c.Close() // somebody was faster
+	if c, err := dialSocket(ctx, s.Socket); err == nil {
+		return nil, c.Close() // a process of ours was faster
 	}
 	if err := os.Remove(s.Socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
