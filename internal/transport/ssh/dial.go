@@ -196,6 +196,9 @@ func (d *Dialer) connectError(ctx context.Context, r *route, err error) error {
 	if over := ended(ctx, d.cfg.Timeout, phaseConnect); over != nil {
 		return over
 	}
+	if err := outOfFiles(err); err != nil {
+		return err
+	}
 	cause := netCause(err)
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() && r.end.connectTimeout > 0 {
 		cause = fmt.Errorf("no answer within %v (ConnectTimeout): %w", r.end.connectTimeout, cause)
