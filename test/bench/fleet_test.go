@@ -56,7 +56,11 @@ func newFleetWorld(b *testing.B, n int) *fleetWorld {
 	fmt.Fprintf(&config, "[groups]\nfleet = [%s]\n", w.names())
 	paths := w.client.Paths()
 	w.write(paths.Config, config.String())
-	w.write(paths.KnownHosts, known.String())
+	pinned, err := os.ReadFile(paths.KnownHosts) // of web1
+	if err != nil {
+		b.Fatal(err)
+	}
+	w.write(paths.KnownHosts, string(pinned)+known.String())
 	w.known = w.write(filepath.Join(w.dir, "known_hosts"), known.String())
 	w.write(filepath.Join(w.dir, "inventory"), inventory.String())
 	w.sshConfig = w.write(filepath.Join(w.dir, "ssh_config"), fmt.Sprintf(
@@ -221,7 +225,7 @@ func BenchmarkFleetWarmAPI(b *testing.B) {
 }
 
 // BenchmarkFleetMemory: what the process takes that keeps the links, all having run a
-// command.
+// command: while nobody calls, and at most.
 func BenchmarkFleetMemory(b *testing.B) {
 	w := newFleetWorld(b, fleetLinks(b))
 	w.ours()
@@ -238,17 +242,26 @@ func BenchmarkFleetMemory(b *testing.B) {
 	if err := json.Unmarshal(out, &list); err != nil || len(list.Links) != len(w.hosts) {
 		b.Fatalf("%d links of %d, %v", len(list.Links), len(w.hosts), err)
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", list.PID))
+	least := memoryOf(b, list.PID, "VmRSS:")
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		least = min(least, memoryOf(b, list.PID, "VmRSS:")) // some is given back when nobody calls
+	}
+	b.ReportMetric(least, "rss_MiB")
+	b.ReportMetric(memoryOf(b, list.PID, "VmHWM:"), "peak_MiB")
+	b.ReportMetric(0, "ns/op")
+}
+
+// memoryOf reads a field of /proc/PID/status, in MiB.
+func memoryOf(b *testing.B, pid int, field string) float64 {
+	b.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		b.Fatal(err)
 	}
-	for name, metric := range map[string]string{"VmRSS:": "rss_MiB", "VmHWM:": "peak_MiB"} {
-		_, rest, _ := bytes.Cut(status, []byte(name))
-		kib, err := strconv.Atoi(string(bytes.Fields(rest)[0]))
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.ReportMetric(float64(kib)/1024, metric)
+	_, rest, _ := bytes.Cut(status, []byte(field))
+	kib, err := strconv.Atoi(string(bytes.Fields(rest)[0]))
+	if err != nil {
+		b.Fatal(err)
 	}
-	b.ReportMetric(0, "ns/op")
+	return float64(kib) / 1024
 }
