@@ -116,6 +116,9 @@ func (c *Client) RunFleet(ctx context.Context, names []string, req RunRequest, o
 	if names, err = opts.Arrange(names); err != nil {
 		return FleetReport{}, diag.New(diag.Usage, "read order", "", "%w", err)
 	}
+	if err := opts.CheckFiles(len(names)); err != nil {
+		return FleetReport{}, diag.New(diag.Usage, "run", "raise the limit with 'ulimit -Hn 65536', or name fewer targets at a time", "%w", err)
+	}
 	report := FleetReport{Targets: names, Classes: map[Class][]string{}}
 	var mu sync.Mutex
 	end := func(r FleetResult) {

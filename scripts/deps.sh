@@ -41,6 +41,13 @@ test|check|bench)
 esac
 case $1 in
 check) need gcc gcc ;;
+bench)
+	need rsync rsync
+	need ansible ansible-core
+	need clush clustershell
+	need parallel-ssh pssh
+	/usr/bin/python3 -c 'import asyncssh' 2>/dev/null || missing="$missing python3-asyncssh"
+	;;
 esac
 
 [ -n "$missing" ] || exit 0

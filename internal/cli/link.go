@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"text/tabwriter"
 	"time"
 
@@ -86,6 +87,7 @@ func newLinkServe(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use: "serve", Hidden: true, Short: "Keep links open for other invocations", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			debug.SetGCPercent(50) // it mostly waits: its memory matters more than its time
 			c, err := bowline.Open(cmd.Context(), bowline.Config{Surface: "cli", DialAttempts: 3, Build: env.build()})
 			if err != nil {
 				return err

@@ -401,3 +401,21 @@ func TestKey(t *testing.T) {
 		t.Error("the name of a target decides about its link")
 	}
 }
+
+// TestCloseEndsDials: also those that nobody waits for any more.
+func TestCloseEndsDials(t *testing.T) {
+	dialling := make(chan struct{})
+	p := NewPool(func(ctx context.Context, _ target.Target) (transport.Conn, error) {
+		close(dialling)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}, nil)
+	impatient, leave := context.WithCancel(t.Context())
+	go func() { <-dialling; leave() }()
+	if _, err := p.Get(impatient, target.Target{Name: "web1"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Get = %v", err)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -25,6 +25,9 @@ type Pool struct {
 	dial  Dialer // immutable
 	fresh Dialer // immutable
 
+	ctx  context.Context // of the dials; ends with Close
+	stop context.CancelFunc
+
 	mu     sync.Mutex // guards the fields below
 	closed bool
 	links  map[string]*entry
@@ -44,7 +47,8 @@ func NewPool(dial, fresh Dialer) *Pool {
 	if fresh == nil {
 		fresh = dial
 	}
-	return &Pool{dial: dial, fresh: fresh, links: map[string]*entry{}}
+	ctx, stop := context.WithCancel(context.Background())
+	return &Pool{dial: dial, fresh: fresh, ctx: ctx, stop: stop, links: map[string]*entry{}}
 }
 
 // key tells connections apart: two targets with the same account on the same
@@ -108,6 +112,9 @@ func (p *Pool) entry(ctx context.Context, t target.Target) (*entry, error) {
 }
 
 func (p *Pool) open(ctx context.Context, t target.Target, e *entry) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.ctx, cancel)()
 	conn, err := p.dial(ctx, t)
 	if err != nil {
 		e.err = err
@@ -151,9 +158,9 @@ func (p *Pool) Drop(t target.Target) {
 	}
 }
 
-// Close closes all links; what runs on them is lost. It waits for dials under
-// way.
+// Close closes all links; what runs on them is lost. Dials under way are ended.
 func (p *Pool) Close() error {
+	p.stop()
 	p.mu.Lock()
 	p.closed = true
 	entries := p.links

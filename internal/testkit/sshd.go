@@ -218,7 +218,9 @@ func SSHD(t testing.TB, opts ...SSHDOption) *Server {
 // sshd_config without its port.
 func writeServerFiles(t testing.TB, s *Server, cfg *sshdConfig, dir string) string {
 	t.Helper()
-	lines := append([]string{}, cfg.lines...)
+	// Tests dial in parallel; the drops of MaxStartups are asked for by the tests
+	// that want them. Of this option alone sshd takes the last value.
+	lines := append([]string{"MaxStartups 200"}, cfg.lines...)
 	for i, typ := range cfg.hostKeys {
 		if len(cfg.hostKeyPath) > 0 {
 			break
@@ -262,9 +264,6 @@ func writeServerFiles(t testing.TB, s *Server, cfg *sshdConfig, dir string) stri
 		"UseDNS no",
 		"PrintMotd no",
 		"LogLevel VERBOSE",
-		// Tests dial in parallel; the drops of MaxStartups are asked for by
-		// the tests that want them.
-		"MaxStartups 200",
 		cfg.subsystem,
 	), "\n") + "\n"
 }

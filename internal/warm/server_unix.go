@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -37,6 +38,7 @@ type Server struct {
 	mu      sync.Mutex
 	open    int // connections of clients
 	last    time.Time
+	spent   bool // memory since it was last given back
 	closing bool
 	links   map[string]*kept
 	stop    context.CancelFunc
@@ -91,8 +93,8 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 		return nil, err
 	}
 	defer lock.Unlock()
-	if c, err := net.Dial("unix", s.Socket); err == nil {
-		return nil, c.Close() // somebody was faster
+	if c, err := dialSocket(ctx, s.Socket); err == nil {
+		return nil, c.Close() // a process of ours was faster
 	}
 	if err := os.Remove(s.Socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -128,6 +130,7 @@ func (s *Server) watch(ctx context.Context, l net.Listener) {
 		case <-ctx.Done():
 		case <-tick.C:
 			s.dropIdle()
+			s.giveBack()
 			if !s.over() {
 				continue
 			}
@@ -152,6 +155,22 @@ func (s *Server) dropIdle() {
 	}
 }
 
+// quietFor is how long nobody calls before memory is given back, so that invocations in
+// a row do not pay for it.
+const quietFor = 2 * time.Second
+
+// giveBack returns to the system what clients took who are gone: half of the memory
+// after a thousand logins is garbage, which Go would keep for minutes.
+func (s *Server) giveBack() {
+	s.mu.Lock()
+	quiet := s.spent && s.open == 0 && time.Since(s.last) > quietFor
+	s.spent = s.spent && !quiet
+	s.mu.Unlock()
+	if quiet {
+		debug.FreeOSMemory()
+	}
+}
+
 func (s *Server) over() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,7 +181,7 @@ func (s *Server) enter(by int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open += by
-	s.last = time.Now()
+	s.last, s.spent = time.Now(), true
 }
 
 // client answers one connection.

@@ -309,3 +309,45 @@ func TestOthersAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestPlantedSocket: a socket that looks like ours, behind which another user listens. It
+// gets no word of what we want.
+func TestPlantedSocket(t *testing.T) {
+	testkit.Root(t)
+	h := newHost(t)
+	dir := filepath.Dir(h.socket)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	trap := exec.Command(testkit.Tool(t, "ncat"), "-l", "-k", "-U", h.socket)
+	trap.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1, Gid: 1}}
+	var heard strings.Builder
+	trap.Stdout = &heard
+	if err := trap.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.listening()
+	if err := errors.Join(os.Chown(h.socket, 0, 0), os.Chmod(dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	spawned := 0
+	d := warm.Dialer{Socket: h.socket, Build: "1", Spawn: func() error { spawned++; return errors.New("no") }}
+	if _, err := d.Dial(t.Context(), h.target); !errors.Is(err, warm.ErrNone) || !strings.Contains(err.Error(), "no") {
+		t.Errorf("Dial = %v", err)
+	}
+	if _, err := h.dial("1"); !errors.Is(err, warm.ErrNone) || !strings.Contains(err.Error(), "belongs to uid 1") {
+		t.Errorf("Dial = %v", err)
+	}
+	h.serve("1", time.Minute) // takes the place of what was planted
+	await(t, "our process has the socket", func() bool {
+		c, err := h.dial("1")
+		return err == nil && c.Close() == nil
+	})
+	if err := trap.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = trap.Wait() // killed
+	if heard.Len() > 0 || spawned != 1 {
+		t.Errorf("it heard %q; %d spawns", heard.String(), spawned)
+	}
+}

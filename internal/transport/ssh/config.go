@@ -12,8 +12,11 @@
 //     "StrictHostKeyChecking no" of ssh_config is ignored.
 //   - Algorithms come from the allow lists in algorithms.go.
 //   - One deadline covers a dial from name resolution to login. It stops only
-//     while a person is being asked.
+//     while a person is being asked, and in the line before a server that still
+//     answers others.
 //   - Only the phase before authentication is retried.
+//   - Eight logins at a time at one server, and fewer when it drops some; see pace.
+//     A jump host is a server, too.
 //   - Text from the far side appears in errors bounded and escaped.
 //
 // # Sources
@@ -71,7 +74,8 @@ type Config struct {
 	Timeout time.Duration
 
 	// Attempts bounds how often the phase before authentication is tried;
-	// default 1.
+	// default 1. What the server drops because others log in is tried six times
+	// anyway.
 	Attempts int
 
 	// Resolve finds a target by name, so that a jump host can be one.
@@ -94,10 +98,12 @@ type Config struct {
 type Dialer struct {
 	cfg   Config
 	hosts hostFiles
+	gates gates
 
-	// mu guards settings. It is not held while ssh -G runs.
+	// mu guards settings and shared. It is not held while ssh -G runs.
 	mu       sync.Mutex
 	settings map[settingsKey]func() (settings, error)
+	shared   map[settingsKey]*sharedAnswer // without host
 }
 
 // New returns a Dialer. It does no I/O.
@@ -111,7 +117,7 @@ func New(cfg Config) *Dialer {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Dialer{cfg: cfg, settings: map[settingsKey]func() (settings, error){}}
+	return &Dialer{cfg: cfg, settings: map[settingsKey]func() (settings, error){}, shared: map[settingsKey]*sharedAnswer{}}
 }
 
 // Dial connects to t with a Dialer of its own; see [Dialer.Dial]. Who dials

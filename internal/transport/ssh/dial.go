@@ -22,6 +22,11 @@ const (
 	// second or two each.
 	firstDelay   = 250 * time.Millisecond
 	longestDelay = 4 * time.Second
+
+	// dropTries is how often a login is tried that the server drops before it
+	// began, whatever Config.Attempts says: nothing was asked of anybody, and
+	// each time fewer are on their way. The waits between them sum up to 3 s.
+	dropTries = 6
 )
 
 // Dial connects to t and logs in. Errors are of type [*diag.Error]: Usage for
@@ -34,7 +39,7 @@ func (d *Dialer) Dial(ctx context.Context, t target.Target) (*Conn, error) {
 	var conn *Conn
 	err := d.attempt(ctx, t, false, func(ctx context.Context, r *route) error {
 		started := d.cfg.Now()
-		c, err := d.connect(ctx, r)
+		c, err := d.connect(ctx, nil, r)
 		if err != nil {
 			return err
 		}
@@ -80,15 +85,16 @@ func kinded(err error, kind diag.Kind) error {
 // are used up.
 func (d *Dialer) retry(ctx context.Context, r *route, f func(context.Context, *route) error) error {
 	var last error
+	failed := tries{plain: d.cfg.Attempts, drops: dropTries}
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = firstDelay, longestDelay
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		last = f(ctx, r)
-		if last != nil && !retryable(last) {
+		if last != nil && !failed.again(last) {
 			return struct{}{}, backoff.Permanent(last)
 		}
 		return struct{}{}, last
-	}, backoff.WithBackOff(wait), backoff.WithMaxTries(uint(d.cfg.Attempts)), backoff.WithMaxElapsedTime(0),
+	}, backoff.WithBackOff(wait), backoff.WithMaxTries(0), backoff.WithMaxElapsedTime(0),
 		backoff.WithNotify(func(err error, next time.Duration) {
 			d.cfg.Logf("%s: %v; next attempt in %v", r.end.name, err, next.Round(time.Millisecond))
 		}))
@@ -109,25 +115,66 @@ type passing struct{ error }
 func (p passing) Unwrap() error { return p.error }
 
 func retryable(err error) bool {
+	if _, ok := errors.AsType[drop](err); ok {
+		return true
+	}
 	_, ok := errors.AsType[passing](err)
 	return ok
 }
 
-// connect reaches and logs in to the end of r.
-func (d *Dialer) connect(ctx context.Context, r *route) (*Conn, error) {
-	raw, err := d.carrier(ctx, r)
-	if err != nil {
-		return nil, err
+// tries is how many are left.
+type tries struct{ plain, drops int }
+
+// again reports whether to try again after err, and counts it.
+func (t *tries) again(err error) bool {
+	if _, ok := errors.AsType[drop](err); ok {
+		t.drops--
+		return t.drops > 0
 	}
-	return d.logIn(ctx, r, raw)
+	t.plain--
+	return retryable(err) && t.plain > 0
+}
+
+// connect reaches and logs in to the end of r, over hop unless that is nil.
+func (d *Dialer) connect(ctx context.Context, hop *Conn, r *route) (*Conn, error) {
+	var c *Conn
+	err := d.reach(ctx, hop, r, func(raw net.Conn) error {
+		var err error
+		c, err = d.logIn(ctx, r, raw)
+		return err
+	})
+	return c, err
+}
+
+// reach logs in to the jump hosts of r, every host key checked like that of a
+// target, waits for its turn at the end of r, and calls f with the stream of
+// bytes that leads there, which f owns. It owns hop.
+func (d *Dialer) reach(ctx context.Context, hop *Conn, r *route, f func(net.Conn) error) error {
+	for _, next := range r.via {
+		var err error
+		if hop, err = d.connect(ctx, hop, next); err != nil {
+			return withOp(fmt.Sprintf("jump host %s (%s)", next.end.name, next.end), err)
+		}
+	}
+	err := d.pass(ctx, r, func() error {
+		raw, err := d.carrier(ctx, hop, r)
+		if err != nil {
+			return err
+		}
+		return f(raw)
+	})
+	if err != nil && hop != nil {
+		hop.Close()
+	}
+	return err
 }
 
 // carrier opens the stream of bytes to r: TCP, a channel of a jump host, or a
 // proxy command. Closing it closes what lies below.
-func (d *Dialer) carrier(ctx context.Context, r *route) (net.Conn, error) {
+func (d *Dialer) carrier(ctx context.Context, hop *Conn, r *route) (net.Conn, error) {
 	switch {
-	case len(r.via) > 0:
-		return d.overJumps(ctx, r)
+	case hop != nil:
+		return d.throughHop(ctx, hop, r)
 	case r.command != "":
 		d.cfg.Logf("%s: ProxyCommand %q", r.end.name, r.command)
 		conn, err := dialCommand(r.command)
@@ -149,6 +196,9 @@ func (d *Dialer) connectError(ctx context.Context, r *route, err error) error {
 	if over := ended(ctx, d.cfg.Timeout, phaseConnect); over != nil {
 		return over
 	}
+	if err := outOfFiles(err); err != nil {
+		return err
+	}
 	cause := netCause(err)
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() && r.end.connectTimeout > 0 {
 		cause = fmt.Errorf("no answer within %v (ConnectTimeout): %w", r.end.connectTimeout, cause)
@@ -157,28 +207,6 @@ func (d *Dialer) connectError(ctx context.Context, r *route, err error) error {
 		cause = passing{cause}
 	}
 	return diag.New(diag.Unreachable, "", "", "%w", cause)
-}
-
-// overJumps logs in to each jump host in turn, every host key checked like that
-// of a target, and returns a channel to the end of r.
-func (d *Dialer) overJumps(ctx context.Context, r *route) (net.Conn, error) {
-	var last *Conn
-	for _, hop := range r.via {
-		var raw net.Conn
-		var err error
-		if last == nil {
-			raw, err = d.carrier(ctx, hop)
-		} else {
-			raw, err = d.throughHop(ctx, last, hop)
-		}
-		if err == nil {
-			last, err = d.logIn(ctx, hop, raw)
-		}
-		if err != nil {
-			return nil, withOp(fmt.Sprintf("jump host %s (%s)", hop.end.name, hop.end), err)
-		}
-	}
-	return d.throughHop(ctx, last, r)
 }
 
 // throughHop opens a channel from hop to the end of r. The channel owns hop,
@@ -218,9 +246,10 @@ func (d *Dialer) logIn(ctx context.Context, r *route, raw net.Conn) (*Conn, erro
 	})
 	config.AuthCallback = l.next
 
-	c, channels, requests, err := handshake(ctx, raw, r.end.address(), config)
+	heard := &greeting{Conn: raw}
+	c, channels, requests, err := handshake(ctx, heard, r.end.address(), config)
 	if err != nil {
-		return nil, d.loginError(ctx, r, loginFailure{err, at, l, raw})
+		return nil, d.loginError(ctx, r, loginFailure{err, at, l, heard})
 	}
 	d.cfg.Logf("%s: logged in as %s", r.end.name, r.end.user)
 	return newConn(ssh.NewClient(c, channels, requests), transport.Info{
@@ -274,7 +303,7 @@ type loginFailure struct {
 	err error
 	at  phase
 	l   *login // nil if nobody meant to log in
-	raw net.Conn
+	raw *greeting
 }
 
 // loginError finds out what a failed handshake means.
@@ -293,8 +322,11 @@ func (d *Dialer) loginError(ctx context.Context, r *route, f loginFailure) error
 	if f.at == phaseLogin && f.l != nil {
 		return f.l.denied(f.err)
 	}
+	if refused := f.raw.refusal(f.err); refused != nil {
+		return refused
+	}
 	cause := error(cleanError{f.err})
-	if p, ok := f.raw.(interface{ complaint() error }); ok {
+	if p, ok := f.raw.Conn.(interface{ complaint() error }); ok {
 		if said := p.complaint(); said != nil {
 			cause = fmt.Errorf("ProxyCommand: %w", said)
 		}

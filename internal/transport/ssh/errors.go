@@ -59,6 +59,20 @@ func netCause(err error) error {
 	return cleanError{err}
 }
 
+// outOfFiles is the error for a dial that this process or machine had no file left for,
+// or nil. Go raises the limit of the process to what it may be (package os); beyond that
+// only a person can.
+func outOfFiles(err error) error {
+	switch {
+	case errors.Is(err, syscall.EMFILE):
+		return diag.New(diag.Unreachable, "", "let this shell open more files, and close links that are kept:\nulimit -Hn 65536; ulimit -Sn 65536; bowline link close --all",
+			"too many files are open here for one more connection; each needs one: %w", err)
+	case errors.Is(err, syscall.ENFILE):
+		return diag.New(diag.Unreachable, "", "see how many there are, and may be:\ncat /proc/sys/fs/file-nr", "this machine has no file left for one more connection: %w", err)
+	}
+	return nil
+}
+
 // transient reports whether a failure before authentication may pass by
 // itself: nothing listens yet, packets were lost, or sshd dropped the
 // connection because of MaxStartups.

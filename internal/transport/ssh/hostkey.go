@@ -94,8 +94,8 @@ func (p hostPolicy) each(name, marker string, f func(hostLine, ssh.PublicKey)) {
 		return
 	}
 	for _, file := range p.files {
-		for _, l := range file.lines {
-			if l.marker != marker || !l.matches(name) {
+		for _, l := range file.about(name) {
+			if l.marker != marker {
 				continue
 			}
 			if key, ok := l.key(); ok {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -135,14 +134,36 @@ func glob(pattern, s string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// hostFile is the parsed content of one known_hosts file.
+// hostFile is the parsed content of one known_hosts file. Methods may be called
+// concurrently.
 type hostFile struct {
 	lines   []hostLine          // without the revoked
 	revoked map[string]hostLine // by key blob
+
+	mu    sync.Mutex            // guards named; held while it is looked for
+	named map[string][]hostLine // what lines say of names that were asked for
+}
+
+// about returns the lines about name. A dial asks for the same name several times, and
+// each hashed line costs an HMAC to look at: it is done once for each name.
+func (f *hostFile) about(name string) []hostLine {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	found, ok := f.named[name]
+	if ok {
+		return found
+	}
+	for _, l := range f.lines {
+		if l.matches(name) {
+			found = append(found, l)
+		}
+	}
+	f.named[name] = found
+	return found
 }
 
 func parseHostFile(data []byte, path string) *hostFile {
-	f := &hostFile{revoked: map[string]hostLine{}}
+	f := &hostFile{revoked: map[string]hostLine{}, named: map[string][]hostLine{}}
 	number := 0
 	for raw := range bytes.Lines(data) {
 		number++
@@ -169,9 +190,13 @@ type hostFiles struct {
 }
 
 type cachedHostFile struct {
-	modified time.Time
-	size     int64
-	file     *hostFile
+	info fs.FileInfo
+	file *hostFile
+}
+
+// same reports whether a file is the one that was read, unchanged.
+func (c cachedHostFile) same(info fs.FileInfo) bool {
+	return os.SameFile(c.info, info) && c.info.ModTime().Equal(info.ModTime()) && c.info.Size() == info.Size()
 }
 
 // load returns the files at paths, in order. Missing ones are left out.
@@ -200,7 +225,7 @@ func (c *hostFiles) loadOne(path string) (*hostFile, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if got, ok := c.files[path]; ok && got.modified.Equal(info.ModTime()) && got.size == info.Size() {
+	if got, ok := c.files[path]; ok && got.same(info) {
 		return got.file, nil
 	}
 	data, err := os.ReadFile(path)
@@ -213,6 +238,6 @@ func (c *hostFiles) loadOne(path string) (*hostFile, error) {
 	f := parseHostFile(data, path)
 	// If the file changed between Stat and ReadFile, its new time makes the
 	// next call read it again.
-	c.files[path] = cachedHostFile{modified: info.ModTime(), size: info.Size(), file: f}
+	c.files[path] = cachedHostFile{info: info, file: f}
 	return f, nil
 }

@@ -1,6 +1,12 @@
 package ssh
 
-import "testing"
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
 
 func TestIdentify(t *testing.T) {
 	for _, tt := range []struct {
@@ -62,5 +68,42 @@ func TestExitBySignal(t *testing.T) {
 		if got := exitBySignal(name).Signal; clean(got) != got {
 			t.Errorf("exitBySignal(%q) lets %q through", name, got)
 		}
+	}
+}
+
+// TestHostFileIsParsedOnce: until another file is there, even one of the same size and
+// time.
+func TestHostFileIsParsedOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "known_hosts")
+	when := time.Now().Add(-time.Hour)
+	write := func(path, text string) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chtimes(path, when, when)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var files hostFiles
+	load := func() *hostFile {
+		t.Helper()
+		all, err := files.load([]string{path, path + ".missing"})
+		if err != nil || len(all) != 1 {
+			t.Fatalf("%d files, %v", len(all), err)
+		}
+		return all[0]
+	}
+	write(path, "web1 ssh-ed25519 AAAA\n")
+	first := load()
+	if load() != first {
+		t.Error("it was parsed again")
+	}
+	if a, b := first.about("web1"), first.about("web1"); len(a) != 1 || len(first.named) != 1 || &a[0] != &b[0] {
+		t.Error("the name was looked for again")
+	}
+	write(path+".new", "web2 ssh-ed25519 AAAA\n")
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	if f := load(); len(f.about("web2")) != 1 || len(f.about("web1")) != 0 {
+		t.Error("the new file was not read")
 	}
 }

@@ -155,14 +155,14 @@ func TestDroppedConnectionsAreRetried(t *testing.T) {
 	tg.Host, tg.Port = host, port
 	line := strings.Replace(s.KnownHostsLine(), fmt.Sprint(s.Port), fmt.Sprint(port), 1)
 	cfg := isolated(t, line)
-	refused(t, tg, cfg, diag.Unreachable, "ended while exchanging keys") // one attempt is the default
-	if got := count.Load(); got != 1 {
-		t.Fatalf("%d connections, want one", got)
-	}
-	cfg.Attempts = 3
 	mustWork(t, mustDial(t, tg, cfg))
 	if got := count.Load(); got != 3 {
 		t.Errorf("%d connections, want three", got)
+	}
+	host, port, count = dropping(t, 1000, s.Addr)
+	refused(t, hostTarget(host, port), isolated(t), diag.Unreachable, "before the server said anything")
+	if got := count.Load(); got != dropTries {
+		t.Errorf("%d connections to a server that drops all, want %d", got, dropTries)
 	}
 }
 

@@ -53,6 +53,7 @@ type route struct {
 	end     endpoint
 	via     []*route // jump hosts, in order; each but the first is reached over the one before
 	command string   // proxy command, expanded; "" none
+	server  string   // what counts logins together, see serverKey
 	policy  hostPolicy
 	creds   *credentials
 	clock   *clock
@@ -91,9 +92,25 @@ func (r router) route(ctx context.Context, t target.Target, depth int, direct bo
 		}
 	}
 	if direct {
-		return rt, nil
+		return rt, nil // whoever asked knows what lies before it
 	}
-	return rt, r.addProxy(ctx, rt, t, s, depth)
+	if err := r.addProxy(ctx, rt, t, s, depth); err != nil {
+		return nil, err
+	}
+	rt.nameServers(s.proxyCommand)
+	return rt, nil
+}
+
+// nameServers sets server of rt and of the jump hosts that are reached over others.
+func (rt *route) nameServers(proxyCommand string) {
+	before := ""
+	for i, hop := range rt.via {
+		if i > 0 {
+			hop.server = serverKey(hop, before, "")
+		}
+		before = hop.server
+	}
+	rt.server = serverKey(rt, before, proxyCommand)
 }
 
 // trustHop is what to type to pin the key of a jump host. One that is only an

@@ -3,6 +3,7 @@ package ssh
 import (
 	"context"
 	"errors"
+	"net"
 
 	"golang.org/x/crypto/ssh"
 
@@ -22,19 +23,18 @@ var errScanned = errors.New("host key scanned")
 func (d *Dialer) Scan(ctx context.Context, t target.Target) (HostKey, error) {
 	var key HostKey
 	err := d.attempt(ctx, t, true, func(ctx context.Context, r *route) error {
-		raw, err := d.carrier(ctx, r)
-		if err != nil {
-			return err
-		}
-		config := d.clientConfig(r, func(offered ssh.PublicKey) error {
-			key = r.policy.judge(offered)
-			return errScanned
+		return d.reach(ctx, nil, r, func(raw net.Conn) error {
+			heard := &greeting{Conn: raw}
+			config := d.clientConfig(r, func(offered ssh.PublicKey) error {
+				key = r.policy.judge(offered)
+				return errScanned
+			})
+			_, _, _, err := handshake(ctx, heard, r.end.address(), config)
+			if key.PublicKey != nil {
+				return nil
+			}
+			return d.loginError(ctx, r, loginFailure{err: err, at: phaseKeys, raw: heard})
 		})
-		_, _, _, err = handshake(ctx, raw, r.end.address(), config)
-		if key.PublicKey != nil {
-			return nil
-		}
-		return d.loginError(ctx, r, loginFailure{err: err, at: phaseKeys, raw: raw})
 	})
 	return key, err
 }

@@ -91,7 +91,7 @@ func (d *Dialer) readSettings(ctx context.Context, key settingsKey) (settings, e
 		d.cfg.Logf("no ssh program here; reading ssh_config ourselves")
 		return readConfigFiles(key, d.cfg.SSHConfig)
 	}
-	out, err := runSSH(ctx, program, sshArgs(key, d.cfg.SSHConfig))
+	out, err := d.askSSH(ctx, program, key)
 	if err != nil {
 		return settings{}, err
 	}
@@ -114,25 +114,26 @@ func sshArgs(key settingsKey, config string) []string {
 	return append(args, "--", key.host)
 }
 
-func runSSH(parent context.Context, program string, args []string) (string, error) {
+// runSSH returns the standard output and error of ssh.
+func runSSH(parent context.Context, program string, args []string) (out, told string, err error) {
 	ctx, cancel := context.WithTimeout(parent, sshTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.WaitDelay = time.Second // a "Match exec" may hold the pipes
 	var stdout, stderr limitedBuffer
-	stdout.limit, stderr.limit = maxSSHOutput, 4*maxForeign
+	stdout.limit, stderr.limit = maxSSHOutput, maxSSHOutput
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
+	err = cmd.Run()
 	switch {
 	case parent.Err() != nil:
-		return "", fmt.Errorf("ssh -G: %w", parent.Err())
+		return "", "", fmt.Errorf("ssh -G: %w", parent.Err())
 	case ctx.Err() != nil: // not %w: only the caller's end is one to others
-		return "", fmt.Errorf("ssh -G did not answer within %v", sshTimeout)
+		return "", "", fmt.Errorf("ssh -G did not answer within %v", sshTimeout)
 	case err != nil:
-		return "", diag.New(diag.Usage, "", "correct what ssh complains of; to see it again type:\nssh -G "+args[len(args)-1],
-			"ssh -G: %w: %s", err, clean(strings.TrimSpace(stderr.String())))
+		return "", "", diag.New(diag.Usage, "", "correct what ssh complains of; to see it again type:\nssh -G "+args[len(args)-1],
+			"ssh -G: %w: %s", err, clean(strings.TrimSpace(withoutDebug(stderr.String()))))
 	}
-	return stdout.String(), nil
+	return stdout.String(), stderr.String(), nil
 }
 
 // limitedBuffer keeps the first limit bytes that are written to it.
