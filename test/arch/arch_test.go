@@ -52,7 +52,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/config`, `diag|target|profile|profile/profilefile|internal/durable`},
 	{`internal/audit`, `diag|internal/(durable|redact)`},
 	// L2: what the product does; helper is its far side.
-	{`internal/executor`, `diag|target|profile|internal/(audit|frame|helper|link|sandbox|transport)`},
+	{`internal/executor`, `diag|target|profile|internal/(audit|frame|helper|link|sandbox|transfer|transfer/agentless|transport)`},
 	{`internal/transfer/copier`, `diag|target|internal/(audit|frame|helper|link|transfer|transfer/agentless|transport)`},
 	{`internal/engine`, `diag|target|plan|change|profile|internal/(audit|frame|helper|link|store|transport)`},
 	{`internal/fleet`, `nothing`},
