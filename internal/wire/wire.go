@@ -352,6 +352,10 @@ func (r reloading) AddTarget(ctx context.Context, t target.Target) error {
 	return r.reload(r.Editor.AddTarget(ctx, t))
 }
 
+func (r reloading) AddTargets(ctx context.Context, list []target.Target) error {
+	return r.reload(r.Editor.AddTargets(ctx, list))
+}
+
 func (r reloading) UpdateTarget(ctx context.Context, t target.Target) error {
 	return r.reload(r.Editor.UpdateTarget(ctx, t))
 }

@@ -57,6 +57,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/engine`, `diag|target|plan|change|profile|internal/(audit|frame|helper|link|store|transport)`},
 	{`internal/fleet`, `nothing`},
 	{`internal/authkeys`, `nothing`},
+	{`internal/foreign`, `target`},
 	{`internal/keys`, `diag|target|internal/(audit|authkeys|durable|transport|transport/ssh)`},
 	{`internal/receipt`, `plan|internal/audit`},
 	{`internal/inventory`, `diag|target|profile|internal/(audit|durable|link|sandbox|sandbox/attack|transport|transport/ssh)`},
@@ -64,7 +65,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|sandbox|transport/local|overlay|overlay/deferral|apply|transfer)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
-	{`\.`, `diag|target|profile|plan|change|internal/(wire|engine|helper|store|audit|receipt|sshsig|fleet|durable|warm|executor|inventory|keys|sandbox|config|transport/ssh|transfer|transfer/copier)`},
+	{`\.`, `diag|target|profile|plan|change|internal/(wire|engine|helper|store|audit|receipt|sshsig|fleet|durable|warm|executor|foreign|inventory|keys|sandbox|config|transport/ssh|transfer|transfer/copier)`},
 	// L5: surfaces see the door and its values.
 	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/(review|neutral|tui)`},
 	{`internal/tui`, `\.|diag|plan|change|internal/(review|neutral)`},
@@ -209,7 +210,7 @@ var notInHelper = map[string]string{
 	`^html/template|^text/template`: "templates keep all methods alive",
 	`^crypto/tls`:                   "no TLS",
 	module + `/profile/profilefile`: "profiles come validated, over the link",
-	module + `/internal/(cli|config|audit|wire|transport/ssh|link|executor|inventory|keys|authkeys)`: "the helper decides nothing",
+	module + `/internal/(cli|config|audit|wire|transport/ssh|link|executor|inventory|keys|authkeys|foreign)`: "the helper decides nothing",
 }
 
 func TestHelperBudget(t *testing.T) {
