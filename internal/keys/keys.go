@@ -76,6 +76,16 @@ func address(t target.Target) target.Address {
 	return target.Address{User: t.User, Host: t.Host, Port: t.Port}
 }
 
+// refused records an attempt that got nowhere. The refusal stands whether or not it
+// could be recorded.
+func (k *Keeper) refused(ctx context.Context, verb, name string, why error) error {
+	id, err := k.cfg.Recorder.Begin(ctx, audit.Intent{Subject: audit.Subject{Verb: verb, Target: name}})
+	if err != nil {
+		return errors.Join(why, err)
+	}
+	return errors.Join(why, k.cfg.Recorder.End(context.WithoutCancel(ctx), id, audit.Outcome{Err: why}))
+}
+
 // Create makes an ed25519 key. name without a slash is one in our own directory. With
 // ask, a person is asked for a passphrase.
 func (k *Keeper) Create(ctx context.Context, name string, ask bool) (ssh.Key, error) {

@@ -35,7 +35,7 @@ func (k *Keeper) Retire(ctx context.Context, name, fingerprint string) (Retired,
 		err = diag.New(diag.Usage, "", "", "a target of type %s has no SSH key", t.Kind)
 	}
 	if err != nil {
-		return res, withOp(op, err)
+		return res, k.refused(ctx, "keys.retire", name, withOp(op, err))
 	}
 	res.Target = t.Name
 	mu := k.account(t)
@@ -77,14 +77,17 @@ func (k *Keeper) retire(ctx context.Context, t target.Target, res *Retired) (aud
 	return subject, k.takeOut(ctx, t, conn, res)
 }
 
-// named names targets of the account of t whose configuration names the key.
+// named names targets of the account of t whose configuration names the key, or one that
+// may be it.
 func (k *Keeper) named(t target.Target, fingerprint string) []string {
 	var names []string
 	for _, o := range k.cfg.Targets() {
 		if o.Name == t.Name || o.Kind != target.SSH || address(o) != address(t) || o.KeyFile == "" {
 			continue
 		}
-		if key, err := ssh.ReadKey(o.KeyFile); err == nil && key.Fingerprint() == fingerprint {
+		key, err := ssh.ReadKey(o.KeyFile)
+		tokens := strings.Contains(o.KeyFile, "%") // only a dial knows which file that is
+		if tokens || err == nil && (key.Public == nil || key.Fingerprint() == fingerprint) {
 			names = append(names, o.Name)
 		}
 	}

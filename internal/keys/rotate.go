@@ -81,7 +81,7 @@ func (k *Keeper) Rotate(ctx context.Context, name string, how *Rotation) (Rotate
 		err = diag.New(diag.Usage, "", "", "a target of type %s has no SSH key", t.Kind)
 	}
 	if err != nil {
-		return res, withOp("rotate the key of "+name, err)
+		return res, k.refused(ctx, "keys.rotate", name, withOp("rotate the key of "+name, err))
 	}
 	res.Target = t.Name
 	mu := k.account(t)
