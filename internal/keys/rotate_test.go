@@ -342,3 +342,48 @@ func TestSweepsTemporaries(t *testing.T) {
 	w.rotate("web1", &keys.Rotation{})
 	w.tidy()
 }
+
+// TestPassphrase: the key in use has one, so the new one gets one, which is asked for
+// once for all targets, and twice to be sure.
+func TestPassphrase(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "none")
+	path := filepath.Join(t.TempDir(), "enc")
+	pub := testkit.EncryptedKey(t, path, "old secret")
+	w.put(w.line(pub) + "\n")
+	must(t, os.Remove(w.file))
+	w.configure("web1", path)
+	var asked []string
+	w.client.prompt = func(question string) string {
+		asked = append(asked, question)
+		if strings.Contains(question, "enc") {
+			return "old secret"
+		}
+		return "new secret"
+	}
+	how := &keys.Rotation{}
+	res := w.rotate("web1", how)
+	data, err := os.ReadFile(res.NewFile)
+	must(t, err)
+	if _, err := gossh.ParsePrivateKey(data); !errors.As(err, new(*gossh.PassphraseMissingError)) {
+		t.Errorf("the new key is not encrypted: %v", err)
+	}
+	if _, err := gossh.ParsePrivateKeyWithPassphrase(data, []byte("new secret")); err != nil {
+		t.Error(err)
+	}
+	news := 0
+	for _, q := range asked {
+		if strings.Contains(q, "new passphrase") {
+			news++
+		}
+	}
+	if news != 1 {
+		t.Errorf("asked %q", asked)
+	}
+	w.tidy()
+	for _, e := range w.entries() {
+		if strings.Contains(string(e.Raw()), "secret") {
+			t.Errorf("on record: %s", e.Raw())
+		}
+	}
+}

@@ -39,6 +39,7 @@ type client struct {
 	file   string // config.toml
 	log    *audit.Log
 	refuse func() error // in place of changing the configuration
+	prompt func(question string) string
 }
 
 func newClient(dir, agent string) (*client, error) {
@@ -47,7 +48,13 @@ func newClient(dir, agent string) (*client, error) {
 		return nil, err
 	}
 	c := &client{dir: dir, file: filepath.Join(dir, "config.toml"), log: log}
-	dialer := ssh.New(ssh.Config{KnownHosts: []string{filepath.Join(dir, "known_hosts")}, SSHConfig: "none", AgentSocket: agent})
+	ask := func(_ context.Context, question string, _ bool) (string, error) {
+		if c.prompt == nil {
+			return "", errors.New("nobody is there")
+		}
+		return c.prompt(question), nil
+	}
+	dialer := ssh.New(ssh.Config{KnownHosts: []string{filepath.Join(dir, "known_hosts")}, SSHConfig: "none", AgentSocket: agent, Prompt: ask})
 	c.Keeper = keys.New(keys.Config{
 		Target:  func(name string) (target.Target, error) { cfg, err := c.config(); return resolve(cfg, name, err) },
 		Targets: func() []target.Target { cfg, _ := c.config(); return cfg.Targets() },
@@ -63,6 +70,12 @@ func newClient(dir, agent string) (*client, error) {
 		},
 		Offers: dialer.Keys, Forget: func(context.Context, target.Target) {},
 		Recorder: log, Dir: filepath.Join(dir, "keys"), State: filepath.Join(dir, "rotations"), Now: time.Now,
+		Prompt: func(ctx context.Context, question string, echo bool) (string, error) {
+			if c.prompt == nil {
+				return "", diag.New(diag.Usage, "", "--no-passphrase", "nobody can be asked")
+			}
+			return ask(ctx, question, echo)
+		},
 	})
 	return c, nil
 }
