@@ -132,6 +132,23 @@ type stopper struct{ stop func() }
 
 func (s stopper) Write(p []byte) (int, error) { s.stop(); return len(p), nil }
 
+// TestUploadIsVerified: a script that did not arrive as it was sent is not executed.
+func TestUploadIsVerified(t *testing.T) {
+	bin := testkit.Dir(t)
+	fake := "#!/bin/sh\necho " + strings.Repeat("0", 64) + "  -\n"
+	if err := os.WriteFile(filepath.Join(bin, "sha256sum"), []byte(fake), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	home := testkit.Dir(t)
+	w := newWorld(t, home, testkit.ConfigLines("SetEnv HOME="+home+" XDG_RUNTIME_DIR= PATH="+bin+":/usr/bin:/bin"))
+	var out bytes.Buffer
+	_, err := w.Run(t.Context(), executor.Request{Target: "web1", Upload: script("#!/bin/sh\necho ran\n"), Stdout: &out})
+	if diag.KindOf(err) != diag.Conflict || !strings.Contains(err.Error(), "nothing ran") || out.Len() > 0 {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	w.clean()
+}
+
 // TestUploadAtOnce: scripts of one name do not meet.
 func TestUploadAtOnce(t *testing.T) {
 	w := newWorld(t, testkit.Dir(t))
