@@ -206,3 +206,47 @@ func ExampleClient_Plan() {
 	// true rolled_back <nil>
 	// 1 <nil>
 }
+
+func ExampleClient_CreateKey() {
+	c, done := open()
+	defer done()
+	ctx := context.Background()
+	key, err := c.CreateKey(ctx, "deploy", false)
+	fmt.Println(filepath.Base(key.File), key.Type, len(key.Fingerprint), err)
+	_, err = c.CreateKey(ctx, "deploy", false)
+	fmt.Println(diag.KindOf(err)) // an existing key is never replaced
+	// Output:
+	// deploy ed25519 50 <nil>
+	// usage
+}
+
+func ExampleClient_RotateKeys() {
+	c, done := open()
+	defer done()
+	report, err := c.RotateKeys(context.Background(), []string{bowline.LocalTarget}, bowline.KeyRotation{}, bowline.FleetOptions{}, func(r bowline.RotatedKey) {
+		fmt.Println(r.Target, r.Class, r.Err)
+	})
+	fmt.Println(report.OK(), err)
+	// Output:
+	// local error rotate the key of local: a target of type local has no SSH key
+	// false <nil>
+}
+
+func ExampleClient_ImportConfig() {
+	c, done := open()
+	defer done()
+	ctx := context.Background()
+	res, err := c.ImportConfig(ctx, bowline.ImportRequest{Data: []byte("vms:\n  vm01: {ip: 10.0.0.11, ssh_user: ops, password: hunter2}\n")})
+	for _, n := range res.Notes {
+		if n.Key == "vms.vm01.password" {
+			fmt.Println(n.Line, n.Key, n.Text)
+		}
+	}
+	fmt.Println(res.System, res.Stored, err)
+	list, err := c.Targets(ctx, "")
+	fmt.Println(list[0].Name, list[0].Host, list[0].User, err)
+	// Output:
+	// 2 vms.vm01.password is not imported: secrets do not belong in the configuration; use a key, ssh-agent, or password = true to be asked
+	// remote-executor 1 <nil>
+	// vm01 10.0.0.11 ops <nil>
+}

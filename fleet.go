@@ -101,6 +101,12 @@ type FleetReport struct {
 // OK reports whether every target succeeded.
 func (r FleetReport) OK() bool { return len(r.Classes[ClassOK]) == len(r.Targets) }
 
+func (r FleetReport) sort() {
+	for _, list := range r.Classes {
+		slices.Sort(list)
+	}
+}
+
 // RunFleet runs a command on all targets that a selector means. began and ended are
 // told of each, the latter exactly once; they are called one at a time. What a target
 // gave is in its result, as in Run; the report keeps no output. An error means that
@@ -141,9 +147,7 @@ func (c *Client) RunFleet(ctx context.Context, names []string, req RunRequest, o
 	}, func(name string) {
 		end(FleetResult{RunResult: RunResult{Target: name, Argv: req.Argv}, Class: ClassSkipped})
 	})
-	for _, list := range report.Classes {
-		slices.Sort(list)
-	}
+	report.sort()
 	return report, c.rememberFailed(report)
 }
 

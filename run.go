@@ -22,6 +22,12 @@ type RunRequest struct {
 	// Script, if set, is the text of a script that Argv[0], its interpreter,
 	// reads from its standard input; see [ScriptArgv].
 	Script []byte
+	// Upload places Script on the target instead, verified, and executes it there by
+	// its own first line; Argv are then its arguments alone, and standard input is free.
+	// The file is removed whatever becomes of the run. File is its name.
+	Upload bool
+	File   string
+
 	// Stdin is read by the command; nil means it reads end of file at once.
 	Stdin io.Reader
 
@@ -57,9 +63,13 @@ type RunResult struct {
 // (killed). When ctx ends the command is killed on the target.
 func (c *Client) Run(ctx context.Context, req RunRequest) (RunResult, error) {
 	var out, errw bytes.Buffer
+	upload, err := upload(req)
+	if err != nil {
+		return RunResult{Target: req.Target, Argv: req.Argv}, err
+	}
 	res, err := c.parts.Executor.Run(ctx, executor.Request{
 		Target: req.Target, Profile: req.Profile, Argv: req.Argv, Env: req.Env, Secrets: req.Secrets, Cwd: req.Cwd,
-		Timeout: req.Timeout, Stdin: input(req), Digests: digests(req),
+		Timeout: req.Timeout, Stdin: input(req), Digests: digests(req), Upload: upload,
 		Stdout: sink(req.Stdout, &out, req.Discard), Stderr: sink(req.Stderr, &errw, req.Discard),
 	})
 	return RunResult{
@@ -71,7 +81,7 @@ func (c *Client) Run(ctx context.Context, req RunRequest) (RunResult, error) {
 
 func input(req RunRequest) io.Reader {
 	switch {
-	case req.Script == nil:
+	case req.Script == nil || req.Upload:
 		return req.Stdin
 	case req.Stdin == nil:
 		return bytes.NewReader(req.Script)

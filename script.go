@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/executor"
 )
 
 // interpreters read a program from standard input with these arguments before
@@ -71,6 +72,29 @@ func clip(s string, max int) string {
 		return s
 	}
 	return fmt.Sprintf("%s...", s[:max])
+}
+
+// upload is the script of a request that is to be placed on the target; nil where
+// nothing is.
+func upload(req RunRequest) (*executor.Upload, error) {
+	if !req.Upload {
+		return nil, nil
+	}
+	const op = "upload script"
+	switch {
+	case len(req.Script) == 0:
+		return nil, diag.New(diag.Usage, op, "name a local file: 'bowline run --script FILE --upload'", "there is no script to upload")
+	case bytes.HasPrefix(req.Script, []byte("\x7fELF")):
+		return nil, diag.New(diag.Usage, op, "copy it with 'bowline cp' and name it in a profile", "it is a program, not a script")
+	}
+	interpreter, err := shebang(req.Script)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.HasPrefix(req.Script, []byte("#!")) {
+		interpreter = nil
+	}
+	return &executor.Upload{Data: req.Script, Name: req.File, Interpreter: interpreter}, nil
 }
 
 // digests identifies the script in the audit log.

@@ -34,7 +34,7 @@ docs/design.md, section 4. Unknown keys are errors.`}
 				return nil
 			})
 		},
-	}, newConfigShow(env))
+	}, newConfigShow(env), newConfigImport(env))
 	return cmd
 }
 

@@ -168,6 +168,13 @@ func (s *fleetShow) groupsTo(w io.Writer) {
 
 // showClasses says how many ended how, and names those that did not succeed.
 func (env *Env) showClasses(r bowline.FleetReport) {
+	env.countClasses(r)
+	if !r.OK() {
+		env.say("hint: run it again on those with 'bowline run --retry-failed -- COMMAND'")
+	}
+}
+
+func (env *Env) countClasses(r bowline.FleetReport) {
 	order := []bowline.Class{bowline.ClassOK, bowline.ClassFailed, bowline.ClassTimedOut, bowline.ClassUnreachable, bowline.ClassUntrusted, bowline.ClassRefused,
 		bowline.ClassLost, bowline.ClassError, bowline.ClassCanceled, bowline.ClassSkipped}
 	var words []string
@@ -181,9 +188,6 @@ func (env *Env) showClasses(r bowline.FleetReport) {
 		if list := r.Classes[c]; len(list) > 0 {
 			env.say("%s: %s", strings.ReplaceAll(string(c), "_", " "), abridged(list))
 		}
-	}
-	if !r.OK() {
-		env.say("hint: run it again on those with 'bowline run --retry-failed -- COMMAND'")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +33,7 @@ type runOptions struct {
 	secrets []string
 	stdin   bool
 	script  string
+	upload  bool
 	json    bool
 	raw     bool
 	fleet   fleetOptions
@@ -46,7 +48,11 @@ list' shows the others. The command reads end of file unless --stdin is given.
 
 With --script a local script is sent to its interpreter (its #! line, else sh)
 through standard input, with ARGV as its arguments. It needs a profile that
-allows the interpreter, such as "script".
+allows the interpreter, such as "script". With --upload the script is placed on the
+target instead, verified by its SHA-256, executed in the sandbox by its own #! line
+(as /dev/bowline/FILE, so that it has a name and standard input is free), and removed
+again whatever became of it. A target whose login has only directories mounted noexec
+cannot execute it; the error says so.
 
 Exit code: the command's own; 128+n if signal n ended it; 124 timed out; 125
 Bowline itself failed, the message says how; 126 refused by profile or policy;
@@ -56,6 +62,7 @@ run --retry-failed' runs it again on the others.`
 const runExample = `  bowline run -t web1 -- journalctl -u nginx -n 50
   bowline run -t web1 -p diagnostics -- df -h
   bowline run -t web1 -p script --script check.sh -- /srv
+  bowline run -t web1 -p script --script check.py --upload --env MODE=full -- /srv
   bowline run -t web1 --json -- cat /etc/os-release
   bowline run -t env=prod --wave 1,10%,100% -- systemctl is-active nginx`
 
@@ -80,6 +87,7 @@ func newRunCommand(env *Env) *cobra.Command {
 	f.StringArrayVar(&opts.secrets, "secret-env", nil, "like --env, but the value is kept out of every record")
 	f.BoolVar(&opts.stdin, "stdin", false, "let the command read standard input")
 	f.StringVar(&opts.script, "script", "", "send this local script to its interpreter")
+	f.BoolVar(&opts.upload, "upload", false, "with --script: place the script on the target and execute it there")
 	f.BoolVar(&opts.json, "json", false, "print one JSON document a target instead of the output")
 	opts.fleet.flags(cmd)
 	f.BoolVar(&opts.raw, "raw", false, "do not neutralise control characters on a terminal")
@@ -156,12 +164,16 @@ func (o runOptions) request(env *Env, argv []string) (bowline.RunRequest, error)
 		if err != nil {
 			return req, err
 		}
-		if req.Argv, err = bowline.ScriptArgv(script, argv); err != nil {
-			return req, err
+		req.Script, req.Upload, req.File = script, o.upload, filepath.Base(o.script)
+		if !o.upload {
+			if req.Argv, err = bowline.ScriptArgv(script, argv); err != nil {
+				return req, err
+			}
 		}
-		req.Script = script
+	} else if o.upload {
+		return req, diag.New(diag.Usage, "run", "name it: 'bowline run --script FILE --upload'", "--upload needs a local script")
 	}
-	if len(req.Argv) == 0 {
+	if len(req.Argv) == 0 && !o.upload {
 		return req, diag.New(diag.Usage, "run", "type it after '--': 'bowline run -t web1 -- uptime'", "the command is missing")
 	}
 	err := o.environment(env, &req)

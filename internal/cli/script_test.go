@@ -38,7 +38,8 @@ func (w mainWithBin) Run() int {
 //
 //	sshd NAME          starts a real sshd; sets $NAME (its address as
 //	                   user@host:port), $NAME_KEY and $NAME_FP
-//	                   with "home", its account has an empty home of its own
+//	                   with "home", its account has an empty home of its own, $NAME_HOME
+//	                   with "keys", sshd reads authorized_keys in such a home
 //	tree VAR           makes a directory outside the volatile paths, with a file
 //	                   "old" in it, and sets VAR
 //	newest VAR         sets VAR to the id of the newest session
@@ -82,16 +83,29 @@ func testOf(ts *testscript.TestScript) testing.TB {
 
 func startServer(ts *testscript.TestScript, _ bool, args []string) {
 	t := testOf(ts)
+	home := ""
 	var options []testkit.SSHDOption
 	if len(args) > 1 && args[1] == "home" {
-		options = append(options, testkit.ConfigLines("SetEnv HOME="+testkit.Dir(t)))
+		home = testkit.Dir(t)
+		options = append(options, testkit.ConfigLines("SetEnv HOME="+home))
+	}
+	keys := ""
+	if len(args) > 1 && args[1] == "keys" {
+		home = testkit.Dir(t)
+		keys = filepath.Join(home, ".ssh", "authorized_keys")
+		options = append(options, testkit.Subsystem("Subsystem sftp internal-sftp -d "+home), testkit.ConfigLines("AuthorizedKeysFile "+keys))
 	}
 	s := testkit.SSHD(t, options...)
+	if keys != "" {
+		ts.Check(os.Mkdir(filepath.Dir(keys), 0o700))
+		ts.Check(os.WriteFile(keys, ssh.MarshalAuthorizedKey(s.ClientPublicKey), 0o600))
+	}
 	name := args[0]
 	ts.Setenv(name, s.User+"@"+s.Addr)
 	ts.Setenv(name+"_KEY", s.ClientKeyFile)
 	ts.Setenv(name+"_FP", s.HostKeyFingerprint)
 	ts.Setenv(name+"_ADDR", s.Addr)
+	ts.Setenv(name+"_HOME", home)
 }
 
 func wrongPin(ts *testscript.TestScript, _ bool, args []string) {

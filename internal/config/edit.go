@@ -41,24 +41,51 @@ type edit struct {
 
 // AddTarget appends a table for t. A target of that name must not exist.
 func (e Editor) AddTarget(ctx context.Context, t target.Target) error {
-	op := "add target " + t.Name
-	if err := storable(t); err != nil {
-		return diag.New(diag.Usage, op, "", "%w", err)
+	return e.AddTargets(ctx, []target.Target{t})
+}
+
+// AddTargets appends a table for each of list, all or none. No target of these names
+// may exist.
+func (e Editor) AddTargets(ctx context.Context, list []target.Target) error {
+	if len(list) == 0 {
+		return nil
+	}
+	op := "add target " + list[0].Name
+	if len(list) > 1 {
+		op = fmt.Sprintf("add %d targets", len(list))
+	}
+	for _, t := range list {
+		if err := storable(t); err != nil {
+			return diag.New(diag.Usage, op, "", "%w", err)
+		}
 	}
 	return e.edit(ctx, edit{op: op,
 		apply: func(cfg Config, s *syntax) ([]byte, error) {
-			if line := cfg.Line(t.Name); line != 0 {
-				return nil, fmt.Errorf("%s:%d: a target of this name already exists", e.File, line)
+			for _, t := range list {
+				if line := cfg.Line(t.Name); line != 0 {
+					return nil, fmt.Errorf("%s:%d: a target of the name %s already exists", e.File, line, t.Name)
+				}
 			}
 			for _, x := range s.exprs {
 				if x.isValue() && len(x.key) == 1 && x.key[0] == "targets" {
 					return nil, s.errAt(e.File, x.first, "targets is written as an inline table; add to it by hand")
 				}
 			}
-			return s.appendTable(render(t)), nil
+			var lines []string
+			for i, t := range list {
+				if i > 0 {
+					lines = append(lines, "")
+				}
+				lines = append(lines, render(t)...)
+			}
+			return s.appendTable(lines), nil
 		},
 		want: func(cfg Config) ([]target.Target, string) {
-			return append(cfg.defined(), e.expanded(t)), cfg.DefaultTarget
+			want := cfg.defined()
+			for _, t := range list {
+				want = append(want, e.expanded(t))
+			}
+			return want, cfg.DefaultTarget
 		},
 	})
 }

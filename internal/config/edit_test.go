@@ -131,7 +131,7 @@ func TestEditsRefused(t *testing.T) {
 		edit         func(Editor) error
 		want         string
 	}{
-		{"add twice", table, func(e Editor) error { return e.AddTarget(t.Context(), web("a")) }, "FILE:1: a target of this name already exists"},
+		{"add twice", table, func(e Editor) error { return e.AddTarget(t.Context(), web("a")) }, "FILE:1: a target of the name a already exists"},
 		{"add invalid", "", func(e Editor) error { return e.AddTarget(t.Context(), target.Target{Name: "a", Kind: target.SSH}) }, "host is missing"},
 		{"add bytes", "", func(e Editor) error {
 			return e.AddTarget(t.Context(), target.Target{Name: "a", Kind: target.SSH, Host: "h", KeyFile: "\xff"})

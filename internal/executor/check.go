@@ -25,7 +25,11 @@ func check(req Request, p profile.Profile) error {
 	if err := checkForm(req); err != nil {
 		return diag.New(diag.Usage, "run", "", "%w", err)
 	}
-	if v := p.Allows(req.Argv[0]); !v.Allowed {
+	program := req.argv()[0]
+	if req.Upload != nil {
+		program = req.Upload.allowed()
+	}
+	if v := p.Allows(program); !v.Allowed {
 		return diag.New(diag.Refused, "run", refusalHint(req, p), "%s", v.Reason)
 	}
 	return nil
@@ -40,11 +44,12 @@ func refusalHint(req Request, p profile.Profile) string {
 }
 
 func checkForm(req Request) error {
-	if len(req.Argv) == 0 || req.Argv[0] == "" {
+	argv := req.argv()
+	if len(argv) == 0 || argv[0] == "" {
 		return fmt.Errorf("the command is missing")
 	}
 	total := 0
-	for i, a := range req.Argv {
+	for i, a := range argv {
 		if strings.Contains(a, "\x00") {
 			return fmt.Errorf("argument %d contains NUL", i)
 		}

@@ -65,6 +65,15 @@ type Request struct {
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Digests map[string]string // recorded with the intent, as for a script
+	Upload  *Upload           // optional: a script to be placed and executed; Argv are its arguments
+}
+
+// argv is what is executed.
+func (r Request) argv() []string {
+	if r.Upload != nil {
+		return r.Upload.argv(r.Argv)
+	}
+	return r.Argv
 }
 
 // Result is what became of a Request. Fields that were not reached are zero.
@@ -121,19 +130,43 @@ func (e *Executor) execute(ctx context.Context, req Request, t target.Target, p 
 	}
 	defer l.Release()
 	res.Info = l.Info()
+	if req.Upload == nil {
+		return e.onLink(ctx, l, req, t, p, res)
+	}
+	script, err := req.Upload.place(ctx, l, t)
+	if err != nil {
+		return res, withTarget(err, t.Name)
+	}
+	p = p.Clone()
+	p.Binds = append(p.Binds, script.bind)
+	res, err = e.onLink(ctx, l, req, t, p, res)
+	return res, errors.Join(err, withTarget(script.remove(), t.Name))
+}
+
+func (e *Executor) onLink(ctx context.Context, l *link.Link, req Request, t target.Target, p profile.Profile, res Result) (Result, error) {
 	cmd := sandbox.Command{
-		Spec:    sandbox.Spec{Profile: p, Argv: req.Argv, Env: req.Env, Cwd: req.Cwd},
+		Spec:    sandbox.Spec{Profile: p, Argv: req.argv(), Env: req.Env, Cwd: req.Cwd},
 		Timeout: req.Timeout, Stdin: req.Stdin, Stdout: req.Stdout, Stderr: req.Stderr,
 	}
 	var conn transport.Conn = l
 	if c := e.helper(l, t); c != nil {
 		conn = WithHelper(l, c)
 	}
+	var err error
 	res.Result, err = sandbox.Exec(ctx, conn, cmd)
 	if errors.Is(err, sandbox.ErrUnclean) || errors.Is(err, transport.ErrLost) {
 		l.Retire()
 	}
-	return res, withTarget(err, t.Name)
+	return res, withTarget(req.missing(err), t.Name)
+}
+
+// missing says what is missing where a script's interpreter is: the kernel only says
+// that the script cannot be executed.
+func (r Request) missing(err error) error {
+	if r.Upload == nil || r.Upload.Interpreter == nil || diag.KindOf(err) != diag.NotFound {
+		return err
+	}
+	return diag.New(diag.NotFound, "start script", diag.HintOf(err), "its interpreter %q is not found inside the profile: %w", r.Upload.Interpreter[0], err)
 }
 
 // withTarget names the target in errors that do not know it.
@@ -149,7 +182,7 @@ func withTarget(err error, name string) error {
 func intent(req Request, res Result) audit.Intent {
 	return audit.Intent{
 		Subject: audit.Subject{Verb: "run", Target: res.Target, Profile: res.Profile, Digests: req.Digests},
-		Argv:    req.Argv, Cwd: req.Cwd, Env: req.Env, SecretEnv: req.Secrets,
+		Argv:    req.argv(), Cwd: req.Cwd, Env: req.Env, SecretEnv: req.Secrets,
 	}
 }
 

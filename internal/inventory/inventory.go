@@ -28,6 +28,7 @@ type Recorder interface {
 // Editor changes the configuration file, atomically and for good.
 type Editor interface {
 	AddTarget(ctx context.Context, t target.Target) error
+	AddTargets(ctx context.Context, list []target.Target) error // all or none
 	RemoveTarget(ctx context.Context, name string) error
 	SetDefault(ctx context.Context, name string) error
 }
@@ -77,6 +78,13 @@ func (inv *Inventory) Add(ctx context.Context, t target.Target, fingerprint stri
 		return outcome(t, key), inv.cfg.Editor.AddTarget(ctx, t)
 	})
 	return key, err
+}
+
+// Import stores targets that came from elsewhere, all or none. No host key is pinned.
+func (inv *Inventory) Import(ctx context.Context, list []target.Target, from string) error {
+	return inv.recorded(ctx, intent("config.import", "", fmt.Sprintf("%d targets of %s", len(list), from)), func() (audit.Outcome, error) {
+		return audit.Outcome{}, inv.cfg.Editor.AddTargets(ctx, list)
+	})
 }
 
 // Trust pins the host key a known target offers now. A changed key takes the

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +24,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/executor"
 	"github.com/bowline-sh/bowline/internal/helperbin"
 	"github.com/bowline-sh/bowline/internal/inventory"
+	"github.com/bowline-sh/bowline/internal/keys"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/redact"
 	"github.com/bowline-sh/bowline/internal/sandbox/attack"
@@ -68,6 +71,7 @@ type Parts struct {
 	Copier    *copier.Copier
 	Inventory *inventory.Inventory
 	Tester    inventory.Tester
+	Keys      *keys.Keeper
 	Profiles  config.Profiles
 	Paths     Paths
 
@@ -192,6 +196,46 @@ func (p *Parts) connect(o Options, home string) {
 		Find: p.find, Editor: reloading{editor, p, home}, Scan: dialer.Scan, KnownHosts: p.Paths.KnownHosts, Recorder: p.log,
 	})
 	p.Tester = inventory.Tester{Links: p.links, Recorder: p.log, Attacks: attacks}
+	p.Keys = keys.New(p.keyParts(o, dialer, reloading{editor, p, home}))
+}
+
+// keyParts are what looks after keys: its connections are new ones, never those of the
+// pool, for it must see who gets in now.
+func (p *Parts) keyParts(o Options, dialer *ssh.Dialer, editor reloading) keys.Config {
+	return keys.Config{
+		Target: p.Resolve, Targets: p.Targets, Update: editor.UpdateTarget, Recorder: p.log, Prompt: o.Prompt, Now: time.Now,
+		Dir: filepath.Join(filepath.Dir(p.Paths.Config), "keys"), State: filepath.Join(filepath.Dir(p.Paths.Store), "rotations"), Offers: dialer.Keys,
+		Dial: func(ctx context.Context, t target.Target) (transport.Conn, error) {
+			conn, err := dialer.Dial(ctx, t)
+			if err != nil {
+				return nil, err
+			}
+			return conn, nil
+		},
+		Prove: func(ctx context.Context, t target.Target, passphrase string) (transport.Conn, error) {
+			d := dialer
+			if passphrase != "" {
+				d = ssh.New(ssh.Config{
+					KnownHosts: []string{p.Paths.KnownHosts}, Timeout: o.DialTimeout, Attempts: o.DialAttempts, Resolve: p.find,
+					Prompt: func(ctx context.Context, question string, echo bool) (string, error) {
+						if strings.Contains(question, strconv.Quote(t.KeyFile)) {
+							return passphrase, nil
+						}
+						return o.Prompt(ctx, question, echo)
+					},
+				})
+			}
+			conn, err := d.DialWithKey(ctx, t)
+			if err != nil {
+				return nil, err
+			}
+			return conn, nil
+		},
+		Forget: func(ctx context.Context, t target.Target) {
+			p.links.Drop(t)
+			_ = p.warm.Close(ctx, &t) // there may be no such process
+		},
+	}
 }
 
 // approvalRules are those of the configuration. A person signs with their own key.
@@ -311,6 +355,14 @@ type reloading struct {
 
 func (r reloading) AddTarget(ctx context.Context, t target.Target) error {
 	return r.reload(r.Editor.AddTarget(ctx, t))
+}
+
+func (r reloading) AddTargets(ctx context.Context, list []target.Target) error {
+	return r.reload(r.Editor.AddTargets(ctx, list))
+}
+
+func (r reloading) UpdateTarget(ctx context.Context, t target.Target) error {
+	return r.reload(r.Editor.UpdateTarget(ctx, t))
 }
 
 func (r reloading) RemoveTarget(ctx context.Context, name string) error {

@@ -52,18 +52,21 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/config`, `diag|target|profile|profile/profilefile|internal/durable`},
 	{`internal/audit`, `diag|internal/(durable|redact)`},
 	// L2: what the product does; helper is its far side.
-	{`internal/executor`, `diag|target|profile|internal/(audit|frame|helper|link|sandbox|transport)`},
+	{`internal/executor`, `diag|target|profile|internal/(audit|frame|helper|link|sandbox|transfer|transfer/agentless|transport)`},
 	{`internal/transfer/copier`, `diag|target|internal/(audit|frame|helper|link|transfer|transfer/agentless|transport)`},
 	{`internal/caller`, `nothing`},
 	{`internal/engine`, `diag|target|plan|change|profile|internal/(audit|caller|frame|helper|link|store|transport)`},
 	{`internal/fleet`, `nothing`},
+	{`internal/authkeys`, `nothing`},
+	{`internal/foreign`, `target`},
+	{`internal/keys`, `diag|target|internal/(audit|authkeys|durable|transport|transport/ssh)`},
 	{`internal/receipt`, `plan|internal/audit`},
 	{`internal/inventory`, `diag|target|profile|internal/(audit|durable|link|sandbox|sandbox/attack|transport|transport/ssh)`},
 	{`internal/warm`, `diag|target|internal/(durable|frame|link|transport)`},
 	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|sandbox|transport/local|overlay|overlay/deferral|apply|transfer)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
-	{`\.`, `diag|target|profile|plan|change|internal/(wire|caller|engine|helper|store|audit|receipt|sshsig|fleet|durable|warm|executor|inventory|sandbox|config|transport/ssh|transfer|transfer/copier)`},
+	{`\.`, `diag|target|profile|plan|change|internal/(wire|caller|engine|helper|store|audit|receipt|sshsig|fleet|durable|warm|executor|foreign|inventory|keys|sandbox|config|transport/ssh|transfer|transfer/copier)`},
 	// L5: surfaces see the door and its values.
 	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/(review|neutral|tui|mcp)`},
 	{`internal/mcp`, `\.|diag|profile|plan|change|internal/(review|neutral)`},
@@ -209,7 +212,7 @@ var notInHelper = map[string]string{
 	`^html/template|^text/template`: "templates keep all methods alive",
 	`^crypto/tls`:                   "no TLS",
 	module + `/profile/profilefile`: "profiles come validated, over the link",
-	module + `/internal/(cli|config|audit|wire|transport/ssh|link|executor|inventory)`: "the helper decides nothing",
+	module + `/internal/(cli|config|audit|wire|transport/ssh|link|executor|inventory|keys|authkeys|foreign)`: "the helper decides nothing",
 }
 
 func TestHelperBudget(t *testing.T) {

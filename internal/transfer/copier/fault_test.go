@@ -113,6 +113,38 @@ func TestCutLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestStoppedDownload: R57; what was here stays, and nothing else is left.
+func TestStoppedDownload(t *testing.T) {
+	for _, way := range ways {
+		for _, old := range []string{"", "old"} {
+			t.Run(fmt.Sprintf("%s %q", way, old), func(t *testing.T) {
+				w := newWorld(t)
+				write(t, filepath.Join(w.far, "src"), noise(32<<20, 1))
+				dst := filepath.Join(w.here, "dst")
+				if old != "" {
+					write(t, dst, []byte(old))
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				r := req(way+":"+w.far+"/src", dst)
+				r.Progress = func(p copier.Progress) {
+					if p.Bytes > 8<<20 {
+						cancel()
+					}
+				}
+				if _, err := w.Copy(ctx, r); diag.KindOf(err) != diag.Canceled {
+					t.Errorf("%v", err)
+				}
+				got, err := os.ReadFile(dst)
+				if string(got) != old || (err == nil) != (old != "") {
+					t.Errorf("%q, %v", got, err)
+				}
+				noTemps(t, w.here)
+			})
+		}
+	}
+}
+
 // TestStop: a person's Ctrl-C, and the deadline, leave nothing without --resume
 // and a temporary with it.
 func TestStop(t *testing.T) {

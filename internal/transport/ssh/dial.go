@@ -36,8 +36,26 @@ const (
 //
 // ctx bounds the dial only, not the connection.
 func (d *Dialer) Dial(ctx context.Context, t target.Target) (*Conn, error) {
+	return d.dial(ctx, t, func(*route) {})
+}
+
+// DialWithKey is Dial, but offers t the key in its key_file and nothing else: no other
+// key of the agent or of ssh_config, no certificate, no password. So whoever is logged
+// in then got in by that key. Jump hosts on the way are logged in to as always.
+func (d *Dialer) DialWithKey(ctx context.Context, t target.Target) (*Conn, error) {
+	if t.KeyFile == "" {
+		return nil, diag.New(diag.Usage, "connect to "+t.Name, "", "no key file is named")
+	}
+	return d.dial(ctx, t, func(r *route) {
+		r.creds = &credentials{explicit: r.creds.explicit}
+		r.end.identitiesOnly, r.end.password = true, false
+	})
+}
+
+func (d *Dialer) dial(ctx context.Context, t target.Target, change func(*route)) (*Conn, error) {
 	var conn *Conn
 	err := d.attempt(ctx, t, false, func(ctx context.Context, r *route) error {
+		change(r)
 		started := d.cfg.Now()
 		c, err := d.connect(ctx, nil, r)
 		if err != nil {
