@@ -103,9 +103,20 @@ type stored struct {
 	AsRoot   bool              `json:"as_root"`
 }
 
+// Member says which session of a fleet a plan is to be; the zero Member is of none.
+type Member struct {
+	Fleet string // its id
+	N     int    // number of the target, from 1
+}
+
+// NewFleet makes the id of a fleet.
+func (e *Engine) NewFleet(req PlanRequest) (string, error) {
+	return newID(e.cfg.Now().UTC(), req, plan.FleetDigits)
+}
+
 // Plan makes a dry run on a target and stores what it would do as a pending
 // session. With an error the host is unchanged and there is no session.
-func (e *Engine) Plan(ctx context.Context, req PlanRequest) (Planned, error) {
+func (e *Engine) Plan(ctx context.Context, req PlanRequest, m Member) (Planned, error) {
 	t, err := e.cfg.Target(req.Target)
 	if err == nil && t.NoHelper {
 		err = diag.New(diag.Refused, "plan", "set helper = \"auto\" for it in the configuration", "target %s allows no helper, which a dry run needs", t.Name)
@@ -118,7 +129,7 @@ func (e *Engine) Plan(ctx context.Context, req PlanRequest) (Planned, error) {
 	if err != nil || aerr != nil {
 		return Planned{}, errors.Join(err, aerr, e.end(ctx, id, audit.Outcome{Err: err}))
 	}
-	p, out, err := e.plan(ctx, req, t, prof)
+	p, out, err := e.plan(ctx, req, m, where{t, prof})
 	p.AuditID = id
 	out.Err = err
 	return p, errors.Join(err, e.end(ctx, id, out))
@@ -146,17 +157,27 @@ func digest(b []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target, prof profile.Profile) (Planned, audit.Outcome, error) {
+// where is a target, and what a dry run there defers.
+type where struct {
+	target  target.Target
+	profile profile.Profile
+}
+
+func (e *Engine) plan(ctx context.Context, req PlanRequest, m Member, on where) (Planned, audit.Outcome, error) {
 	var out audit.Outcome
 	now := e.cfg.Now().UTC()
-	id, err := newID(now, req)
+	t := on.target
+	id, err := newID(now, req, sessionDigits)
 	if err != nil {
 		return Planned{}, out, err
+	}
+	if m.Fleet != "" {
+		id = plan.MemberID(m.Fleet, m.N)
 	}
 	var res helper.PlanResult
 	err = e.withHelper(ctx, t, req.AsRoot, func(c *frame.Client, info transport.Info) error {
 		out.Subject = audit.Subject{Session: id, Address: info.Address, Login: info.Login, HostKey: info.Fingerprint, KeyID: info.KeyID}
-		r := helper.PlanRequest{Session: id, Profile: prof, Target: t.Name, HostKey: hostKey(info), Created: now, Script: req.Script, Name: req.File, HostNet: req.HostNet, Timeout: req.Timeout}
+		r := helper.PlanRequest{Session: id, Profile: on.profile, Target: t.Name, HostKey: hostKey(info), Created: now, Script: req.Script, Name: req.File, HostNet: req.HostNet, Timeout: req.Timeout}
 		for _, a := range req.Argv {
 			r.Argv = append(r.Argv, []byte(a))
 		}
@@ -165,7 +186,7 @@ func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target, pro
 	if err != nil {
 		return Planned{}, out, err
 	}
-	x, err := e.keep(ctx, kept{Name: req.Name, Note: req.Note, Script: req.Script, AsRoot: req.AsRoot}, res)
+	x, err := e.keep(ctx, kept{Name: req.Name, Note: req.Note, Fleet: m.Fleet, Script: req.Script, AsRoot: req.AsRoot}, res)
 	out.Subject.Digests = map[string]string{"plan": x.Digest}
 	return Planned{Session: x, Plan: res.Plan, Contents: res.Contents}, out, err
 }
@@ -173,6 +194,7 @@ func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target, pro
 // kept is what the client knows of a session beside its plan.
 type kept struct {
 	Name, Note string
+	Fleet      string
 	Script     []byte
 	AsRoot     bool
 }
@@ -187,6 +209,10 @@ func (e *Engine) keep(ctx context.Context, k kept, res helper.PlanResult) (store
 	if err != nil {
 		return store.Session{}, err
 	}
+	effect, err := p.Effect()
+	if err != nil {
+		return store.Session{}, err
+	}
 	doc, err := json.Marshal(stored{Plan: p, Contents: checked(res.Contents), AsRoot: k.AsRoot})
 	if err != nil {
 		return store.Session{}, fmt.Errorf("store plan: %w", err)
@@ -195,6 +221,7 @@ func (e *Engine) keep(ctx context.Context, k kept, res helper.PlanResult) (store
 		ID: p.Session, Name: k.Name, Note: k.Note, Target: p.Target, HostKey: p.HostKey, Status: plan.Pending, Digest: sum,
 		User: e.cfg.User, Host: e.cfg.Host, Surface: e.cfg.Surface, Script: k.Script, Plan: doc,
 		Created: p.Created, Updated: p.Created, Expires: p.Created.Add(plan.DefaultTTL),
+		Fleet: k.Fleet, Effect: effect,
 	}
 	s, err := e.cfg.Store(ctx)
 	if err == nil {
@@ -222,9 +249,12 @@ func hostKey(info transport.Info) string {
 	return info.Fingerprint
 }
 
-func newID(now time.Time, req PlanRequest) (string, error) {
-	var b [2]byte
-	if _, err := rand.Read(b[:]); err != nil {
+// sessionDigits is how many random hex digits the id of a session ends with.
+const sessionDigits = 4
+
+func newID(now time.Time, req PlanRequest, digits int) (string, error) {
+	b := make([]byte, digits/2)
+	if _, err := rand.Read(b); err != nil {
 		return "", fmt.Errorf("random bytes: %w", err)
 	}
 	name := req.Name
@@ -234,7 +264,7 @@ func newID(now time.Time, req PlanRequest) (string, error) {
 	if name == "" && len(req.Argv) > 0 {
 		name = req.Argv[0]
 	}
-	return plan.NewID(now, name, hex.EncodeToString(b[:])), nil
+	return plan.NewID(now, name, hex.EncodeToString(b)), nil
 }
 
 // HostKey is what plans and approvals call the target.
