@@ -442,8 +442,10 @@ func (v fleetVerb) refuse(s Session) error {
 	switch s.Status {
 	case plan.Pending:
 		hint = "read and approve its class first: 'bowline session show " + s.Class + "', 'bowline approve " + s.Class + "'"
-	case plan.Partial, plan.Applying:
+	case plan.Partial:
 		kind, hint = diag.Partial, "'bowline session resume "+s.ID+"' or 'bowline rollback "+s.ID+"'"
+	case plan.Applying:
+		hint = "if nobody is at it any more, 'bowline session resume "+s.ID+"' or 'bowline rollback "+s.ID+"'"
 	}
 	return diag.New(kind, v.name+" "+s.ID, hint, "the session is %s", s.Status)
 }

@@ -353,9 +353,11 @@ func (o ofSessions) run(env *Env) func(*cobra.Command, []string) error {
 
 // withSession runs f with the one session that the only argument names.
 func withSession(env *Env, f func(ctx context.Context, c *bowline.Client, s bowline.Session) error) func(*cobra.Command, []string) error {
-	return ofSessions{f, func(_ context.Context, _ *bowline.Client, f bowline.Fleet) error {
-		return diag.New(diag.Usage, "find session", "name one of its sessions, see 'bowline session list --fleet "+f.Fleet+"'", "%s is a fleet or class", f.ID)
-	}}.run(env)
+	return ofSessions{f, func(_ context.Context, _ *bowline.Client, f bowline.Fleet) error { return notOne(f) }}.run(env)
+}
+
+func notOne(f bowline.Fleet) error {
+	return diag.New(diag.Usage, "find session", "see 'bowline session show "+f.ID+"', or name one of 'bowline session list --fleet "+f.Fleet+"'", "%s is a fleet or class, and this takes one session", f.ID)
 }
 
 // approveFleet asks once for a class, and says of each target what became of it.

@@ -535,9 +535,16 @@ func completeSessions(env *Env) completer {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		out := make([]cobra.Completion, len(list))
-		for i, s := range list {
-			out[i] = cobra.CompletionWithDesc(s.ID, s.Target+", "+string(s.Status))
+		var out []cobra.Completion
+		known := map[string]bool{"": true}
+		for _, s := range list {
+			for _, id := range []string{s.Fleet, s.Class} {
+				if !known[id] {
+					known[id] = true
+					out = append(out, cobra.CompletionWithDesc(id, "fleet or class with "+s.Target))
+				}
+			}
+			out = append(out, cobra.CompletionWithDesc(s.ID, s.Target+", "+string(s.Status)))
 		}
 		return out, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -8,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/crypto/ssh"
+	_ "modernc.org/sqlite" // the driver of the client's store
 
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
@@ -196,4 +201,176 @@ func recorded(t *testing.T, c *bowline.Client, class bowline.PlanClass) {
 		return
 	}
 	t.Error("the approval of the class is not recorded")
+}
+
+// planned plans a script on the servers and returns its only class.
+func planned(t *testing.T, c *bowline.Client, n int, script string) (bowline.Fleet, bowline.PlanClass) {
+	t.Helper()
+	f, report, err := c.PlanFleet(t.Context(), names(n), bowline.PlanRequest{Script: []byte(script), File: "x.sh"}, bowline.FleetOptions{}, bowline.FleetWatch{})
+	if err != nil || !report.OK() || len(f.Classes) != 1 {
+		t.Fatalf("plan: %s, %v, %d classes", classed(report), err, len(f.Classes))
+	}
+	return f, f.Classes[0]
+}
+
+// TestRulesHoldForEachOfAClass: two persons, and a signature of each host's own statement.
+func TestRulesHoldForEachOfAClass(t *testing.T) {
+	servers, at, _ := hosts(t, 3)
+	script := "echo limit=2 > " + at + "/app.conf"
+	t.Run("two persons", func(t *testing.T) {
+		c := openWith(t, "[approval]\ntwo_person = true\n", servers...)
+		f, class := planned(t, c, 3, script)
+		results, err := c.ApproveFleet(t.Context(), class.ID, class.Effect)
+		if err != nil || len(results) != 3 {
+			t.Fatalf("%+v, %v", results, err)
+		}
+		for _, r := range results {
+			if r.Class != bowline.ClassRefused || !strings.Contains(fmt.Sprint(r.Err), "two_person") {
+				t.Errorf("%s: %s, %v", r.Session.Target, r.Class, r.Err)
+			}
+		}
+		if got := standings(t, c, f.ID); got != "pending pending pending" {
+			t.Errorf("they are %s", got)
+		}
+		report, err := c.ApplyFleet(t.Context(), f.ID, bowline.ApplyOptions{}, bowline.FleetOptions{}, bowline.FleetWatch{})
+		if got := classed(report); err != nil || got != "refused: t0 t1 t2" {
+			t.Errorf("apply: %s, %v", got, err)
+		}
+	})
+	t.Run("signatures", func(t *testing.T) {
+		keys := testkit.Dir(t)
+		pub := testkit.NewKey(t, keys+"/key", "ed25519")
+		agent := testkit.Agent(t, keys+"/key")
+		c := openWith(t, "[approval]\nrequire_signature = true\nkey_file = \""+keys+"/key.pub\"\n", servers...)
+		t.Setenv("SSH_AUTH_SOCK", agent.Socket)
+		f, class := planned(t, c, 3, script)
+		results, err := c.ApproveFleet(t.Context(), f.ID, class.Effect)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for _, r := range results {
+			s, err := c.Session(t.Context(), r.Session.ID)
+			if err != nil || r.Err != nil || len(s.Decisions) != 1 {
+				t.Fatalf("%v, %v, %+v", r.Err, err, s.Decisions)
+			}
+			a := s.Decisions[0]
+			if seen[a.Signature] || a.KeyID != ssh.FingerprintSHA256(pub) {
+				t.Errorf("%s is signed by %q, and the signature is that of another: %v", s.Target, a.KeyID, seen[a.Signature])
+			}
+			seen[a.Signature] = true
+			receipt, err := c.ExportSession(t.Context(), s.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r, err := bowline.VerifyReceipt(receipt, "ann "+string(ssh.MarshalAuthorizedKey(pub))); err != nil || !r.OK {
+				t.Errorf("%s: receipt %+v, %v", s.Target, r, err)
+			}
+		}
+	})
+	t.Run("an agent that is gone", func(t *testing.T) {
+		keys := testkit.Dir(t)
+		testkit.NewKey(t, keys+"/key", "ed25519")
+		if err := os.Remove(keys + "/key"); err != nil { // only its agent had it
+			t.Fatal(err)
+		}
+		c := openWith(t, "[approval]\nrequire_signature = true\nkey_file = \""+keys+"/key.pub\"\n", servers...)
+		f, class := planned(t, c, 3, script)
+		results, err := c.ApproveFleet(t.Context(), f.ID, class.Effect)
+		if err != nil || len(results) != 3 || results[0].Err == nil {
+			t.Errorf("%+v, %v", results, err)
+		}
+		if got := standings(t, c, f.ID); got != "pending pending pending" {
+			t.Errorf("they are %s", got)
+		}
+	})
+}
+
+// TestClassIsWhatItWas: a plan that was altered in the store is neither shown as one of
+// its class nor approved with it, and the others are.
+func TestClassIsWhatItWas(t *testing.T) {
+	servers, at, _ := hosts(t, 3)
+	state := t.TempDir()
+	c := openIn(t, state, "", servers...)
+	f, class := planned(t, c, 3, "echo limit=2 > "+at+"/app.conf")
+	db, err := sql.Open("sqlite", filepath.Join(state, "state", "bowline.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	// Warnings are no part of a plan's digest, and a reviewer sees them.
+	alter := `UPDATE sessions SET plan = CAST(replace(CAST(plan AS TEXT), '"warnings":', '"warnings":["x"],"w":') AS BLOB) WHERE target = ?`
+	if _, err := db.Exec(alter, "t1"); err != nil {
+		t.Fatal(err)
+	}
+	results, err := c.ApproveFleet(t.Context(), class.ID, class.Effect)
+	if err != nil || len(results) != 3 || results[1].Class != bowline.ClassConflict {
+		t.Fatalf("%+v, %v", results, err)
+	}
+	if got := standings(t, c, f.ID); got != "approved pending approved" {
+		t.Errorf("they are %s", got)
+	}
+	if _, err := db.Exec(alter, "t0"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Fleet(t.Context(), class.ID); diag.KindOf(err) != diag.Denied {
+		t.Errorf("the example is shown for the others: %v", err)
+	}
+}
+
+// TestStoppedFleet: who is told to stop begins nothing more, and what was not begun stays
+// approved.
+func TestStoppedFleet(t *testing.T) {
+	servers, at, dirs := hosts(t, 3)
+	c := open(t, servers...)
+	f, class := planned(t, c, 3, "echo limit=2 > "+at+"/app.conf")
+	if _, err := c.ApproveFleet(t.Context(), class.ID, class.Effect); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	report, err := c.ApplyFleet(ctx, f.ID, bowline.ApplyOptions{}, bowline.FleetOptions{Fanout: 1, Order: "name"}, bowline.FleetWatch{Ended: func(bowline.MemberResult) { stop() }})
+	if got := classed(report); err != nil || got != "ok: t0; skipped: t1 t2" {
+		t.Errorf("apply: %s, %v", got, err)
+	}
+	if got := standings(t, c, f.ID); got != "executed approved approved" || content(t, dirs[1]) != "limit=1\nname=a\n" {
+		t.Errorf("they are %s", got)
+	}
+	servers[1].Stop(t)
+	report, err = c.ApplyFleet(t.Context(), f.ID, bowline.ApplyOptions{}, bowline.FleetOptions{}, bowline.FleetWatch{})
+	if got := classed(report); err != nil || got != "ok: t0 t2; unreachable: t1" {
+		t.Errorf("apply: %s, %v", got, err)
+	}
+	if got := standings(t, c, f.ID); got != "executed approved executed" {
+		t.Errorf("they are %s", got)
+	}
+}
+
+// TestPartOfAClass: a part that was approved of one session takes its place in the fleet.
+func TestPartOfAClass(t *testing.T) {
+	servers, at, dirs := hosts(t, 2)
+	c := open(t, servers...)
+	f, class := planned(t, c, 2, "echo limit=2 > "+at+"/app.conf; echo x > "+at+"/more")
+	first := class.Sessions[0]
+	part, err := c.Select(t.Context(), first.ID, []int{1})
+	if err == nil {
+		err = c.Cancel(t.Context(), first.ID, "in part")
+	}
+	if err == nil {
+		_, err = c.Approve(t.Context(), part.ID, part.Digest)
+	}
+	if err == nil {
+		_, err = c.ApproveFleet(t.Context(), class.ID, class.Effect)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := c.ApplyFleet(t.Context(), f.ID, bowline.ApplyOptions{}, bowline.FleetOptions{}, bowline.FleetWatch{})
+	if got := classed(report); err != nil || got != "left_out: t0; ok: t0 t1" || !report.OK() {
+		t.Errorf("apply: %s, %v", got, err)
+	}
+	for i, dir := range dirs {
+		if _, err := os.Stat(filepath.Join(dir, "more")); (err == nil) != (i == 1) || content(t, dir) != "limit=2\n" {
+			t.Errorf("t%d: %v, %q", i, err, content(t, dir))
+		}
+	}
 }
