@@ -316,6 +316,13 @@ func TestClassIsWhatItWas(t *testing.T) {
 	if _, err := c.Fleet(t.Context(), class.ID); diag.KindOf(err) != diag.Denied {
 		t.Errorf("the example is shown for the others: %v", err)
 	}
+	// Two classes whose names begin alike are not taken for one another.
+	if _, err := db.Exec(`UPDATE sessions SET effect = substr(effect, 1, 13) || 'x' WHERE target = 't2'`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Fleet(t.Context(), class.ID); diag.KindOf(err) != diag.Usage || !strings.Contains(fmt.Sprint(err), "means 2 classes") {
+		t.Errorf("a name that means two classes: %v", err)
+	}
 }
 
 // TestStoppedFleet: who is told to stop begins nothing more, and what was not begun stays
