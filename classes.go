@@ -305,29 +305,46 @@ func (c *Client) decide(ctx context.Context, id string, sessions []Session, d de
 		return nil, diag.New(diag.Denied, d.verb+" "+id, "see 'bowline session show "+id+"'", "there is no session of it to %s", d.verb)
 	}
 	var out []MemberResult
+	var noKey error
 	err := c.parts.Engine.Recorded(ctx, record, func() error {
-		stopped := false
-		failed := 0
-		for _, s := range list {
-			if stopped = stopped || ctx.Err() != nil; stopped {
-				out = append(out, MemberResult{Session: s, Class: ClassSkipped})
-				failed++
-				continue
-			}
-			one := d.decision
-			one.Digest = s.Digest
-			_, err := c.parts.Engine.Decide(ctx, s.ID, one)
-			out = append(out, MemberResult{Session: s, Class: sessionClass(err), Err: err})
-			stopped = diag.KindOf(err) == diag.Canceled || errors.Is(err, context.Canceled)
-			if err != nil {
-				failed++
-			}
+		each := func(e *engine.Engine) (err error) {
+			out, err = decideEach(ctx, e, list, d.decision)
+			return err
 		}
-		if failed > 0 {
-			return fmt.Errorf("%d of %d sessions were not decided on", failed, len(list))
+		var err error
+		if d.decision.Reject {
+			err = each(c.parts.Engine)
+		} else {
+			err = c.parts.Engine.Holding(ctx, each)
 		}
-		return nil
+		if out == nil {
+			noKey = err
+		}
+		return err
 	})
+	return out, errors.Join(noKey, err)
+}
+
+// decideEach decides on sessions one by one; its error counts those it did not.
+func decideEach(ctx context.Context, e *engine.Engine, list []Session, decision engine.Decision) (out []MemberResult, err error) {
+	failed, stopped := 0, false
+	for _, s := range list {
+		if stopped = stopped || ctx.Err() != nil; stopped {
+			out = append(out, MemberResult{Session: s, Class: ClassSkipped})
+			failed++
+			continue
+		}
+		decision.Digest = s.Digest
+		_, err := e.Decide(ctx, s.ID, decision)
+		out = append(out, MemberResult{Session: s, Class: sessionClass(err), Err: err})
+		stopped = diag.KindOf(err) == diag.Canceled || errors.Is(err, context.Canceled)
+		if err != nil {
+			failed++
+		}
+	}
+	if failed > 0 {
+		err = fmt.Errorf("%d of %d sessions were not decided on", failed, len(list))
+	}
 	return out, err
 }
 
@@ -445,7 +462,7 @@ func (v fleetVerb) refuse(s Session) error {
 	case plan.Partial:
 		kind, hint = diag.Partial, "'bowline session resume "+s.ID+"' or 'bowline rollback "+s.ID+"'"
 	case plan.Applying:
-		hint = "if nobody is at it any more, 'bowline session resume "+s.ID+"' or 'bowline rollback "+s.ID+"'"
+		hint = "if nobody is at it any more, 'bowline session resume " + s.ID + "' or 'bowline rollback " + s.ID + "'"
 	}
 	return diag.New(kind, v.name+" "+s.ID, hint, "the session is %s", s.Status)
 }

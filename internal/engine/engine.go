@@ -58,13 +58,20 @@ type Config struct {
 type Rules struct {
 	TwoPerson        bool // whoever asked for the change cannot approve it
 	RequireSignature bool // it must be signed
-	// Sign signs an approval's statement; nil: approvals are not signed.
-	Sign func(ctx context.Context, statement []byte) (armored, keyID string, err error)
+	// Key lends use a key for as many approvals as it likes, asking a person at most
+	// once; nil: approvals are not signed.
+	Key func(ctx context.Context, use func(Sign) error) error
 }
+
+// Sign signs an approval's statement.
+type Sign func(statement []byte) (armored, keyID string, err error)
 
 // Engine leads sessions. Methods may be called concurrently; of two who move the
 // same session one gets it.
-type Engine struct{ cfg Config }
+type Engine struct {
+	cfg  Config
+	sign Sign // while a key is held, see Holding
+}
 
 // New returns an Engine. It does no I/O.
 func New(cfg Config) *Engine {

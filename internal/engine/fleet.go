@@ -40,3 +40,12 @@ func (e *Engine) Recorded(ctx context.Context, c Classed, decide func() error) e
 func (e *Engine) Fleet(ctx context.Context, id string) ([]store.Session, error) {
 	return e.List(ctx, store.Filter{Fleet: id})
 }
+
+// Holding calls f with an Engine that holds the key approvals are signed with, if they
+// are, so that a person is asked for it once. If the key cannot be had f is not called.
+func (e *Engine) Holding(ctx context.Context, f func(*Engine) error) error {
+	if e.cfg.Rules.Key == nil || e.sign != nil {
+		return f(e)
+	}
+	return e.cfg.Rules.Key(ctx, func(sign Sign) error { return f(&Engine{cfg: e.cfg, sign: sign}) })
+}

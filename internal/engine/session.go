@@ -159,15 +159,17 @@ func (e *Engine) approver(ctx context.Context, d Detail, a *plan.Approval) error
 	if e.cfg.Rules.TwoPerson && a.User == d.User {
 		return diag.New(diag.Denied, "approve "+d.ID, "ask somebody else to type 'bowline approve "+d.ID+"'", "%s asked for it, and approval.two_person wants another person to approve it", d.User)
 	}
-	if e.cfg.Rules.Sign == nil {
+	if e.cfg.Rules.Key == nil {
 		if e.cfg.Rules.RequireSignature {
 			return diag.New(diag.Denied, "approve "+d.ID, "", "it must be signed, and there is no way to sign here")
 		}
 		return nil
 	}
-	var err error
-	a.Signature, a.KeyID, err = e.cfg.Rules.Sign(ctx, a.Statement(len(d.Plan.Ops)))
-	return err
+	return e.Holding(ctx, func(e *Engine) error {
+		var err error
+		a.Signature, a.KeyID, err = e.sign(a.Statement(len(d.Plan.Ops)))
+		return err
+	})
 }
 
 func illegal(verb string, d Detail) error {
