@@ -242,18 +242,16 @@ type jsonClass struct {
 
 func newJSONFleet(f bowline.Fleet) jsonFleet {
 	doc := jsonFleet{SchemaVersion: schemaVersion, Fleet: f.ID, Classes: []jsonClass{}}
-	base := baseOf(f)
-	for i, p := range f.Classes {
+	differs := outliers(f)
+	for _, p := range f.Classes {
 		x := jsonClass{ID: p.ID, Digest: p.Effect, Targets: p.Targets(), Plan: &p.Example.Plan}
 		for _, s := range p.Sessions {
 			x.Sessions = append(x.Sessions, newJSONSession(s, false))
 		}
-		if base != i && len(p.Example.Plan.Ops) > 0 {
-			for _, h := range compare(f.Classes[base], p).Hunks {
-				x.Diff = append(x.Diff, h.Header())
-				for _, l := range h.Lines {
-					x.Diff = append(x.Diff, string(l.Kind)+l.Text)
-				}
+		for _, h := range differs[p.ID].Hunks {
+			x.Diff = append(x.Diff, h.Header())
+			for _, l := range h.Lines {
+				x.Diff = append(x.Diff, string(l.Kind)+l.Text)
 			}
 		}
 		doc.Classes = append(doc.Classes, x)
@@ -266,32 +264,53 @@ func baseOf(f bowline.Fleet) int {
 	return max(0, slices.IndexFunc(f.Classes, func(p bowline.PlanClass) bool { return len(p.Example.Plan.Ops) > 0 }))
 }
 
-func compare(a, b bowline.PlanClass) review.Diff {
+// maxOutliers is of how many classes the difference to the largest is worked out: where
+// more differ nobody reads them, and large plans take a second each.
+const maxOutliers = 20
+
+// outliers are the differences of the plans of classes to that of the largest, by id of
+// the class; of those that change nothing, and of those beyond maxOutliers, there is none.
+func outliers(f bowline.Fleet) map[string]review.Diff {
+	out := map[string]review.Diff{}
+	if len(f.Classes) < 2 {
+		return out
+	}
 	doc := func(p bowline.PlanClass) *review.Document {
 		return review.New(review.Input{Plan: p.Example.Plan, Contents: p.Example.Contents})
 	}
-	return review.Compare(doc(a), doc(b))
+	base := baseOf(f)
+	largest := doc(f.Classes[base])
+	for i, p := range f.Classes {
+		if i != base && len(p.Example.Plan.Ops) > 0 && len(out) < maxOutliers {
+			out[p.ID] = review.Compare(largest, doc(p))
+		}
+	}
+	return out
 }
 
 // showClassesOf prints each class: the largest as a plan, the others as the difference of
 // their plans to it.
 func (env *Env) showClassesOf(ctx context.Context, c *bowline.Client, f bowline.Fleet) {
 	base := baseOf(f)
+	differs := outliers(f)
 	for i, p := range f.Classes {
 		env.showClassHead(p)
-		if i == base || len(p.Example.Plan.Ops) == 0 {
+		d, ok := differs[p.ID]
+		switch {
+		case i == base || len(p.Example.Plan.Ops) == 0:
 			env.showPlan(ctx, c, p.Example, p.Effect)
-		} else {
-			env.showOutlier(f.Classes[base], p)
+		case ok:
+			env.showOutlier(f.Classes[base].ID, p, d)
+		default:
+			fmt.Fprintf(env.Stdout, "  it differs, too; see 'bowline session show %s'\n", p.ID)
 		}
 		fmt.Fprintln(env.Stdout)
 	}
 }
 
-func (env *Env) showOutlier(base, p bowline.PlanClass) {
+func (env *Env) showOutlier(base string, p bowline.PlanClass, d review.Diff) {
 	w := env.Stdout
-	fmt.Fprintf(w, "  as the difference of its plan to that of %s:\n", base.ID)
-	d := compare(base, p)
+	fmt.Fprintf(w, "  as the difference of its plan to that of %s:\n", base)
 	for _, note := range []string{d.Note, d.Cut} {
 		if note != "" {
 			fmt.Fprintf(w, "  (%s)\n", safe(note))
