@@ -160,8 +160,15 @@ works once and expires after an hour.
 With --only or --except a new session is made of some operations, with a plan and a
 digest of its own, shown, and approved instead; the old one is cancelled. Operations
 are given by number, as in 1,3-5. One that needs another cannot be kept without it:
-the call is refused and says which.`,
-		Example: "  bowline approve 20261121-fix-a3f2\n  bowline approve 20261121-fix-a3f2 --except 2,7-9",
+the call is refused and says which.
+
+With the id of a class every session of it that waits is approved: one approval a target,
+for the digest of its own plan, signed one by one where approvals are. --digest is then
+that of the class. The id of a fleet does where one of its classes waits.
+
+Exit codes: 0 approved, on every target of a class; 2 several classes wait, 12 refused,
+13 another digest.`,
+		Example: "  bowline approve 20261121-fix-a3f2\n  bowline approve 20261121-fix-a3f20c.9e1b77\n  bowline approve 20261121-fix-a3f2 --except 2,7-9",
 	}
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	cmd.Flags().StringVar(&o.digest, "digest", "", "the digest that was read; another one is refused")
@@ -259,7 +266,7 @@ func operations(list string, n int) (map[int]bool, error) {
 
 func newRejectCommand(env *Env) *cobra.Command {
 	var reason string
-	cmd := &cobra.Command{Use: "reject ID --reason R", Short: "End a session that was not applied", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
+	cmd := &cobra.Command{Use: "reject ID --reason R", Short: "End a session, class or fleet that was not applied", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
 	cmd.Flags().StringVar(&reason, "reason", "", "why; required")
 	why := func() error {
 		if reason == "" {
@@ -451,7 +458,7 @@ Exit codes: 0 rolled back, 13 conflict, 14 rolled back in part; of a fleet as wi
 func newSessionDrift(env *Env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "drift ID", Short: "Is the target still as this session left it?", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env),
+		Use: "drift ID", Short: "Is the target still as this session left it, or each of a fleet?", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env),
 		Long: `Compare every file the session touched with how it left it, or found it if it was not
 applied, and show the difference.
 
