@@ -250,3 +250,51 @@ func ExampleClient_ImportConfig() {
 	// remote-executor 1 <nil>
 	// vm01 10.0.0.11 ops <nil>
 }
+
+// The same on many targets: read each class once, approve it once, apply it in waves.
+func ExampleClient_PlanFleet() {
+	c, done := open()
+	defer done()
+	ctx := context.Background()
+	home, err := os.UserHomeDir()
+	if err != nil {
+		panic(err)
+	}
+	defer os.Remove(filepath.Join(home, "greeting"))
+	targets := []string{bowline.LocalTarget} // or the names of c.Targets(ctx, "env=prod")
+	req := bowline.PlanRequest{Script: []byte("echo hello > greeting\n"), File: "greet.sh"}
+	fleet, report, err := c.PlanFleet(ctx, targets, req, bowline.FleetOptions{}, bowline.FleetWatch{})
+	if err != nil || !report.OK() {
+		fmt.Println(report.Classes, err)
+		return
+	}
+	for _, class := range fleet.Classes {
+		fmt.Println(len(class.Example.Plan.Ops), "operation on", class.Targets())
+		// One approval for each session, of its own digest.
+		results, err := c.ApproveFleet(ctx, class.ID, class.Effect)
+		for _, r := range results {
+			fmt.Println(r.Class, r.Err)
+		}
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	// A failure ends it after its wave; the same call goes on later.
+	report, err = c.ApplyFleet(ctx, fleet.ID, bowline.ApplyOptions{}, bowline.FleetOptions{Waves: "1,10%,100%"}, bowline.FleetWatch{
+		Ended: func(r bowline.MemberResult) { fmt.Println(r.Session.Target, r.Result.Status, r.Err) },
+	})
+	fmt.Println(report.OK(), err)
+	report, err = c.RollbackFleet(ctx, fleet.ID, bowline.ApplyOptions{}, bowline.FleetOptions{}, bowline.FleetWatch{})
+	fmt.Println(report.OK(), err)
+
+	gone, err := c.PruneSessions(ctx, bowline.PruneOptions{Before: time.Now().Add(time.Hour)})
+	fmt.Println(len(gone), err)
+	// Output:
+	// 1 operation on [local]
+	// ok <nil>
+	// local executed <nil>
+	// true <nil>
+	// true <nil>
+	// 1 <nil>
+}

@@ -59,6 +59,11 @@ const (
 	ClassError       Class = "error"       // Bowline failed, see the error
 	ClassCanceled    Class = "canceled"    // stopped by the caller
 	ClassSkipped     Class = "skipped"     // never begun
+
+	// These are only of sessions.
+	ClassConflict Class = "conflict" // the target changed since the plan; nothing was touched
+	ClassPartial  Class = "partial"  // done in part: resume or roll back
+	ClassLeftOut  Class = "left_out" // there is nothing to do for it
 )
 
 // classOf puts an outcome into its class.

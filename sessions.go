@@ -41,6 +41,8 @@ type Session struct {
 	Updated   time.Time
 	Expires   time.Time // of the wait for approval, then of the approval
 	Message   string
+	Fleet     string            // of which it is a session; "" if it was planned alone
+	Class     string            // id of those of its fleet with the same effect
 	Plan      plan.Plan         // zero in lists
 	Contents  map[string][]byte // small contents before and after, by SHA-256; nil in lists
 	Decisions []plan.Approval   // nil in lists
@@ -48,15 +50,19 @@ type Session struct {
 }
 
 func sessionOf(x store.Session) Session {
-	return Session{ID: x.ID, Name: x.Name, Note: x.Note, Target: x.Target, Status: x.Status, Digest: x.Digest, User: x.User, Host: x.Host,
-		Surface: x.Surface, Client: x.Client, Created: x.Created, Updated: x.Updated, Expires: x.Expires, Message: x.Message}
+	s := Session{ID: x.ID, Name: x.Name, Note: x.Note, Target: x.Target, Status: x.Status, Digest: x.Digest, User: x.User, Host: x.Host,
+		Surface: x.Surface, Client: x.Client, Created: x.Created, Updated: x.Updated, Expires: x.Expires, Message: x.Message, Fleet: x.Fleet}
+	if x.Fleet != "" {
+		s.Class = plan.ClassID(x.Fleet, x.Effect)
+	}
+	return s
 }
 
 // Plan runs a script or command against a copy-on-write view of the target and
 // returns what it would do as a pending session. The target is unchanged, whatever
 // the error.
 func (c *Client) Plan(ctx context.Context, req PlanRequest) (Session, error) {
-	p, err := c.parts.Engine.Plan(ctx, engine.PlanRequest(req))
+	p, err := c.parts.Engine.Plan(ctx, engine.PlanRequest(req), engine.Member{})
 	s := sessionOf(p.Session)
 	s.Plan, s.Contents = p.Plan, p.Contents
 	return s, err
@@ -99,12 +105,13 @@ func (c *Client) InEffect(ctx context.Context, target string) ([]InEffect, error
 type SessionQuery struct {
 	Status plan.Status
 	Target string
+	Fleet  string // id of a fleet
 	Limit  int
 }
 
 // Sessions lists sessions, newest first.
 func (c *Client) Sessions(ctx context.Context, q SessionQuery) ([]Session, error) {
-	list, err := c.parts.Engine.List(ctx, store.Filter{Status: q.Status, Target: q.Target, Limit: q.Limit})
+	list, err := c.parts.Engine.List(ctx, store.Filter{Status: q.Status, Target: q.Target, Fleet: q.Fleet, Limit: q.Limit})
 	out := make([]Session, len(list))
 	for i, x := range list {
 		out[i] = sessionOf(x)
@@ -123,7 +130,7 @@ func (c *Client) Session(ctx context.Context, id string) (Session, error) {
 // Approve allows the session to be applied once within the hour. digest, if not
 // "", must be the plan's: it says that exactly this was read.
 func (c *Client) Approve(ctx context.Context, id, digest string) (plan.Approval, error) {
-	return c.parts.Engine.Decide(ctx, id, digest, false, "")
+	return c.parts.Engine.Decide(ctx, id, engine.Decision{Digest: digest})
 }
 
 // Selection is some operations of a plan, see [Client.Select].
@@ -148,7 +155,7 @@ func (c *Client) Cancel(ctx context.Context, id, why string) error {
 
 // Reject ends a session that was not applied.
 func (c *Client) Reject(ctx context.Context, id, reason string) error {
-	_, err := c.parts.Engine.Decide(ctx, id, "", true, reason)
+	_, err := c.parts.Engine.Decide(ctx, id, engine.Decision{Reject: true, Reason: reason})
 	return err
 }
 

@@ -79,6 +79,21 @@ func TestEffectIsTheSameOnAnyHost(t *testing.T) {
 	}
 }
 
+// TestKeptTimesAreNamedByTheirOwnPath: that two files happen to have one time on one host
+// makes no other effect.
+func TestKeptTimesAreNamedByTheirOwnPath(t *testing.T) {
+	t.Parallel()
+	one, other := onHost("1", 1e9), onHost("2", 1e9)
+	other.Ops[2].Change.Before.MTime = 1e9
+	other.Ops[2].Change.Path, one.Ops[2].Change.Path = "/etc/A", "/etc/A"
+	if effectOf(t, one) != effectOf(t, other) {
+		t.Errorf("%q and %q", one.Times(), other.Times())
+	}
+	if got := one.Times(); got[1] != "as /etc/a" || got[2] != "" || got[3] != "as /gone" || got[4] != "1000000000000000000" {
+		t.Errorf("times %q", got)
+	}
+}
+
 // alterations each change one thing that a reviewer sees.
 func alterations() map[string]func(*Plan) {
 	state := func(op int, after bool, f func(*change.State)) func(*Plan) {

@@ -41,7 +41,7 @@ func ClassID(fleet, effect string) string {
 func ParseFleetID(id string) (fleet, prefix string, err error) {
 	fleet, prefix, isClass := strings.Cut(id, ".")
 	if ValidID(fleet) != nil || isClass && !classRE.MatchString(prefix) {
-		return "", "", fmt.Errorf("%q is no id: a session's looks like 20261121-fix-nginx-a3f2, a fleet's like 20261121-fix-nginx-a3f20c, a class's like 20261121-fix-nginx-a3f20c.9e1b77", id)
+		return "", "", fmt.Errorf("%q is no id: they look like 20261121-fix-nginx-a3f2, of a fleet 20261121-fix-nginx-a3f20c, of a class 20261121-fix-nginx-a3f20c.9e1b77", id)
 	}
 	return fleet, prefix, nil
 }

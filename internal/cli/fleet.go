@@ -25,14 +25,20 @@ type fleetOptions struct {
 }
 
 func (o *fleetOptions) flags(cmd *cobra.Command) {
+	workFlags(cmd, &o.FleetOptions)
+	f := cmd.Flags()
+	f.StringVar(&o.output, "output", "group", "show several targets as group (same output once) or each")
+	f.BoolVar(&o.diff, "diff", false, "show groups as the difference to the largest")
+	f.BoolVar(&o.retry, "retry-failed", false, "on the targets of the last fleet that did not succeed")
+}
+
+// workFlags are those that say how several targets are worked on.
+func workFlags(cmd *cobra.Command, o *bowline.FleetOptions) {
 	f := cmd.Flags()
 	f.IntVar(&o.Fanout, "fanout", 64, "work on so many targets at a time")
 	f.StringVar(&o.Waves, "wave", "", "sizes of waves, as in 1,10%,100%; a failure ends the fleet after its wave")
 	f.StringVar(&o.MaxFailures, "max-failures", "", "stop when more targets have failed, as 3 or 10%")
 	f.StringVar(&o.Order, "order", "", "order of targets: name or random (default: that of the configuration)")
-	f.StringVar(&o.output, "output", "group", "show several targets as group (same output once) or each")
-	f.BoolVar(&o.diff, "diff", false, "show groups as the difference to the largest")
-	f.BoolVar(&o.retry, "retry-failed", false, "on the targets of the last fleet that did not succeed")
 }
 
 // maxGrouped is what is kept of each target's output to compare it, in bytes.
@@ -47,12 +53,12 @@ func (env *Env) runFleet(ctx context.Context, c *bowline.Client, opts runOptions
 		env.say("nothing to do: no target is left")
 		return nil
 	}
-	show := &fleetShow{env: env, opts: opts, total: len(names)}
+	show := &fleetShow{env: env, opts: opts}
 	req.Discard = false
 	if !opts.json {
 		req.Stdout, req.Stderr = nil, nil
 	}
-	stop := show.progress()
+	stop := env.follow(&show.line, len(names), !opts.json)
 	report, err := c.RunFleet(ctx, names, req, opts.fleet.FleetOptions, show.began, show.ended)
 	stop()
 	if err != nil && len(report.Targets) == 0 {
@@ -78,22 +84,15 @@ type fleetShow struct {
 	opts   runOptions
 	groups bowline.OutputGroups
 	errs   bowline.OutputGroups
-	total  int
 	line   fleetLine
 }
 
 func (s *fleetShow) began(name string) {
-	s.line.update(func(p *fleetState) { p.running[name] = time.Now() })
+	s.line.began(name)
 }
 
 func (s *fleetShow) ended(r bowline.FleetResult) {
-	s.line.update(func(p *fleetState) {
-		delete(p.running, r.Target)
-		p.done++
-		if r.Class != bowline.ClassOK {
-			p.failed++
-		}
-	})
+	s.line.ended(r.Target, r.Class == bowline.ClassOK)
 	output := slices.Concat(r.Stdout, r.Stderr)
 	switch {
 	case s.opts.json:
@@ -166,28 +165,17 @@ func (s *fleetShow) groupsTo(w io.Writer) {
 	}
 }
 
-// showClasses says how many ended how, and names those that did not succeed.
-func (env *Env) showClasses(r bowline.FleetReport) {
-	env.countClasses(r)
-	if !r.OK() {
-		env.say("hint: run it again on those with 'bowline run --retry-failed -- COMMAND'")
-	}
+// classOrder is the order in which outcomes are told, success first.
+func classOrder() []bowline.Class {
+	return []bowline.Class{bowline.ClassOK, bowline.ClassFailed, bowline.ClassPartial, bowline.ClassConflict, bowline.ClassTimedOut, bowline.ClassUnreachable, bowline.ClassUntrusted,
+		bowline.ClassRefused, bowline.ClassLost, bowline.ClassError, bowline.ClassCanceled, bowline.ClassSkipped, bowline.ClassLeftOut}
 }
 
-func (env *Env) countClasses(r bowline.FleetReport) {
-	order := []bowline.Class{bowline.ClassOK, bowline.ClassFailed, bowline.ClassTimedOut, bowline.ClassUnreachable, bowline.ClassUntrusted, bowline.ClassRefused,
-		bowline.ClassLost, bowline.ClassError, bowline.ClassCanceled, bowline.ClassSkipped}
-	var words []string
-	for _, c := range order {
-		if n := len(r.Classes[c]); n > 0 {
-			words = append(words, fmt.Sprintf("%d %s", n, strings.ReplaceAll(string(c), "_", " ")))
-		}
-	}
-	env.say("%d targets: %s", len(r.Targets), strings.Join(words, ", "))
-	for _, c := range order[1:] {
-		if list := r.Classes[c]; len(list) > 0 {
-			env.say("%s: %s", strings.ReplaceAll(string(c), "_", " "), abridged(list))
-		}
+// showClasses is showEnded with what to type next.
+func (env *Env) showClasses(r bowline.FleetReport) {
+	env.showEnded(r)
+	if !r.OK() {
+		env.say("hint: run it again on those with 'bowline run --retry-failed -- COMMAND'")
 	}
 }
 
@@ -200,14 +188,14 @@ func abridged(names []string) string {
 	return strings.Join(names, ",")
 }
 
-// progress draws a line while the fleet is at work, if a person looks on. The function
-// it returns takes it away.
-func (s *fleetShow) progress() (stop func()) {
-	s.line.state.running = map[string]time.Time{}
-	if !s.env.Terminal(s.env.Stderr) || s.env.quiet || s.opts.json {
+// follow draws the line while a fleet is at work, if a person looks on. The function it
+// returns takes it away.
+func (env *Env) follow(line *fleetLine, total int, wanted bool) (stop func()) {
+	line.state.running = map[string]time.Time{}
+	if !env.Terminal(env.Stderr) || env.quiet || !wanted {
 		return func() {}
 	}
-	s.line.w = s.env.Stderr
+	line.w = env.Stderr
 	done := make(chan struct{})
 	ended := make(chan struct{})
 	go func() {
@@ -217,10 +205,10 @@ func (s *fleetShow) progress() (stop func()) {
 		for {
 			select {
 			case <-done:
-				s.line.clear()
+				line.clear()
 				return
 			case <-tick.C:
-				s.line.draw(s.total)
+				line.draw(total)
 			}
 		}
 	}()

@@ -343,7 +343,7 @@ func (env *Env) onKeys(ctx context.Context, opts keysFleet, work func(c *bowline
 		case len(names) == 1 && failed != nil:
 			return failed
 		case len(names) > 1 && !opts.json:
-			env.countClasses(report)
+			env.showEnded(report)
 		}
 		if !report.OK() {
 			return &commandExit{code: 1}

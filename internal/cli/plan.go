@@ -22,6 +22,7 @@ type planOptions struct {
 	req    bowline.PlanRequest
 	net    string
 	asJSON bool
+	fleet  bowline.FleetOptions
 }
 
 const planHelp = `Run a script, or a command after '--', against a copy-on-write view of the target,
@@ -32,13 +33,18 @@ The result is a session that waits an hour for approval: read it with 'bowline
 session show' and 'bowline diff', then 'bowline approve' and 'bowline apply'. Apply
 replays exactly what was captured; the script never runs a second time.
 
-Exit codes: 0 planned, 1 failure, 2 usage, 10 unreachable, 11 untrusted, 12 refused.`
+With several targets each gets a session of its own, and all are one fleet. Those whose
+plans a reviewer could not tell apart are one class: it is shown once, with its targets,
+and the others as the difference to the largest. 'session show', 'diff', 'approve',
+'reject', 'apply', 'rollback' and 'session drift' take the id of a class, or of the fleet.
+
+Exit codes, with several targets only if all that failed agree, else 1: 0 planned, 1 failure, 2 usage, 10 unreachable, 11 untrusted, 12 refused.`
 
 func newPlanCommand(env *Env) *cobra.Command {
 	var opts planOptions
 	cmd := &cobra.Command{
 		Use: "plan [flags] SCRIPT [ARG...] | plan [flags] -- COMMAND [ARG...]", Short: "Show what a script or command would change, without changing it", Long: planHelp,
-		Example: "  bowline plan -t web1 fix.sh\n  bowline plan -t web1 --as-root -- apt-get install -y nginx",
+		Example: "  bowline plan -t web1 fix.sh\n  bowline plan -t web1 --as-root -- apt-get install -y nginx\n  bowline plan -t env=prod fix.sh",
 		RunE: func(cmd *cobra.Command, a []string) error {
 			return runPlan(cmd.Context(), env, opts, a, cmd.ArgsLenAtDash() == 0)
 		},
@@ -52,7 +58,8 @@ func newPlanCommand(env *Env) *cobra.Command {
 	f.StringVar(&opts.req.Name, "name", "", "part of the session's id (default: the script's or command's name)")
 	f.StringVar(&opts.req.Note, "note", "", "why, for whoever reviews it")
 	f.DurationVar(&opts.req.Timeout, "timeout", 5*time.Minute, "of the dry run")
-	f.BoolVar(&opts.asJSON, "json", false, "print one JSON document")
+	f.BoolVar(&opts.asJSON, "json", false, "print one JSON document; with several targets one as each ends, and one with the classes")
+	workFlags(cmd, &opts.fleet)
 	completeProfiles(cmd, env)
 	return cmd
 }
@@ -85,7 +92,7 @@ func runPlan(ctx context.Context, env *Env, opts planOptions, a []string, comman
 			opts.req.Target = names[0]
 			return env.planOne(ctx, c, opts)
 		}
-		return env.planMany(ctx, c, opts, names)
+		return env.planFleet(ctx, c, opts, names)
 	})
 }
 
@@ -104,54 +111,6 @@ func (env *Env) planOne(ctx context.Context, c *bowline.Client, opts planOptions
 	return nil
 }
 
-// jsonPlans is what plan prints for several targets.
-type jsonPlans struct {
-	SchemaVersion int           `json:"schema_version"`
-	Sessions      []jsonSession `json:"sessions"`
-	Failed        []jsonFailure `json:"failed"`
-}
-
-type jsonFailure struct {
-	Target string     `json:"target"`
-	Error  *jsonError `json:"error"`
-}
-
-// planMany makes a session on each target. One that fails does not stop the others;
-// the error is that of the first.
-func (env *Env) planMany(ctx context.Context, c *bowline.Client, opts planOptions, names []string) error {
-	doc := jsonPlans{SchemaVersion: schemaVersion, Sessions: []jsonSession{}, Failed: []jsonFailure{}}
-	var first error
-	for _, name := range names {
-		opts.req.Target = name
-		s, err := c.Plan(ctx, opts.req)
-		switch {
-		case err != nil:
-			doc.Failed = append(doc.Failed, jsonFailure{name, newJSONError(err)})
-			if first == nil {
-				first = err
-			} else if !opts.asJSON {
-				env.printError(fmt.Errorf("%s: %w", name, err))
-			}
-		case opts.asJSON:
-			d := newJSONSession(s, true)
-			d.SchemaVersion = 0 // the document has it
-			doc.Sessions = append(doc.Sessions, d)
-		default:
-			env.showSession(ctx, c, s)
-			fmt.Fprintln(env.Stdout)
-		}
-	}
-	if opts.asJSON {
-		if err := printJSON(env.Stdout, doc); err != nil {
-			return err
-		}
-	}
-	if first != nil {
-		return diag.New(diag.KindOf(first), fmt.Sprintf("%d of %d targets could not be planned", len(doc.Failed), len(names)), diag.HintOf(first), "%s: %w", doc.Failed[0].Target, first)
-	}
-	return nil
-}
-
 // showSession prints a session as Terraform prints a plan.
 func (env *Env) showSession(ctx context.Context, c *bowline.Client, s bowline.Session) {
 	w := env.Stdout
@@ -162,7 +121,14 @@ func (env *Env) showSession(ctx context.Context, c *bowline.Client, s bowline.Se
 	if s.Message != "" {
 		fmt.Fprintf(w, "  %s\n", safe(s.Message))
 	}
-	d := review.New(review.Input{Plan: s.Plan, Contents: s.Contents, Digest: s.Digest, Others: inEffect(ctx, c, s)})
+	env.showPlan(ctx, c, s, s.Digest)
+	env.showCommands(s)
+}
+
+// showPlan prints the plan of a session; digest is what its reader may approve.
+func (env *Env) showPlan(ctx context.Context, c *bowline.Client, s bowline.Session, digest string) {
+	w := env.Stdout
+	d := review.New(review.Input{Plan: s.Plan, Contents: s.Contents, Digest: digest, Others: inEffect(ctx, c, s)})
 	env.showHeader(w, d)
 	fmt.Fprintln(w)
 	for _, item := range d.Outline {
@@ -175,8 +141,7 @@ func (env *Env) showSession(ctx context.Context, c *bowline.Client, s bowline.Se
 	if len(d.Rows) == 0 {
 		fmt.Fprintln(w, "  nothing would change")
 	}
-	fmt.Fprintf(w, "\nPlan: %s.\n%s, mode %s\n", d.Totals, s.Digest, s.Plan.Mode)
-	env.showCommands(s)
+	fmt.Fprintf(w, "\nPlan: %s.\n%s, mode %s\n", d.Totals, digest, s.Plan.Mode)
 }
 
 // inEffect are the other sessions of the target that somebody may want to roll back.
@@ -216,22 +181,10 @@ func (env *Env) showHeader(w io.Writer, d *review.Document) {
 
 // showCommands prints what the deferred commands said when they were run.
 func (env *Env) showCommands(s bowline.Session) {
-	for _, c := range s.Commands {
-		verb := "ran"
-		if c.Undo {
-			verb = "taken back"
-		}
-		fmt.Fprintf(env.Stdout, "\n  %4d %s, exit code %d: %s", c.Op, verb, c.Exit, safe(strings.Join(c.Argv, " ")))
-		if c.Note != "" {
-			fmt.Fprintf(env.Stdout, " (%s)", safe(c.Note))
-		}
+	if len(s.Commands) > 0 {
 		fmt.Fprintln(env.Stdout)
-		for _, text := range [][]byte{c.Stdout, c.Stderr} {
-			for line := range strings.Lines(string(text)) {
-				fmt.Fprintf(env.Stdout, "       | %s\n", safe(strings.TrimSuffix(line, "\n")))
-			}
-		}
 	}
+	writeCommands(env.Stdout, s.Commands)
 }
 
 func (env *Env) showRisk(w io.Writer, r review.Risk) {

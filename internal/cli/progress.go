@@ -23,10 +23,20 @@ type fleetLine struct {
 	drawn bool
 }
 
-func (p *fleetLine) update(f func(*fleetState)) {
+func (p *fleetLine) began(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f(&p.state)
+	p.state.running[name] = time.Now()
+}
+
+func (p *fleetLine) ended(name string, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.state.running, name)
+	p.state.done++
+	if !ok {
+		p.state.failed++
+	}
 }
 
 func (p *fleetLine) draw(total int) {

@@ -24,11 +24,19 @@ It needs a terminal of at least 80 by 24. Where there is none, use 'bowline sess
 Exit codes: 0 left by the person, 1 failure, 2 no terminal.`,
 		Example: "  bowline review\n  bowline review 20261121-fix-a3f2",
 		RunE: func(cmd *cobra.Command, a []string) error {
-			id := ""
-			if len(a) == 1 {
-				id = a[0]
+			if len(a) == 0 {
+				return runReview(cmd.Context(), env, "")
 			}
-			return runReview(cmd.Context(), env, id)
+			err := env.withClient(cmd.Context(), func(c *bowline.Client) error {
+				if f, err := c.Fleet(cmd.Context(), a[0]); err == nil {
+					return notOne(f)
+				}
+				return nil // what else is wrong with it the screen says
+			})
+			if err != nil {
+				return err
+			}
+			return runReview(cmd.Context(), env, a[0])
 		},
 	}
 }

@@ -342,4 +342,4 @@ func addTargetFlag(cmd *cobra.Command, env *Env, to *string) {
 	_ = cmd.RegisterFlagCompletionFunc("executor", completeTargets(env))
 }
 
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/crypto/ssh"
@@ -40,6 +41,11 @@ func (w mainWithBin) Run() int {
 //	                   user@host:port), $NAME_KEY and $NAME_FP
 //	                   with "home", its account has an empty home of its own, $NAME_HOME
 //	                   with "keys", sshd reads authorized_keys in such a home
+//	hosts VAR NAME...  starts a server for each name whose files at the path VAR are
+//	                   its own: a directory with "app.conf" of limit=1, $NAME_DIR
+//	fleet VAR          sets VAR to the id of the newest fleet
+//	classof VAR FLEET TARGET   sets VAR to the class that a target is in
+//	eventually CMD ARG...      runs a program until it succeeds, for 30 seconds
 //	tree VAR           makes a directory outside the volatile paths, with a file
 //	                   "old" in it, and sets VAR
 //	newest VAR         sets VAR to the id of the newest session
@@ -69,6 +75,7 @@ func TestScripts(t *testing.T) {
 		Condition: isRoot,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sshd": startServer, "wrongpin": wrongPin, "code": exitCode, "tree": makeTree, "newest": newest, "appendrules": appendRules,
+			"hosts": startHosts, "fleet": newestFleet, "classof": classOf, "eventually": eventually,
 		},
 	})
 }
@@ -100,12 +107,66 @@ func startServer(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(os.Mkdir(filepath.Dir(keys), 0o700))
 		ts.Check(os.WriteFile(keys, ssh.MarshalAuthorizedKey(s.ClientPublicKey), 0o600))
 	}
-	name := args[0]
+	setServer(ts, args[0], s)
+	ts.Setenv(args[0]+"_HOME", home)
+}
+
+func setServer(ts *testscript.TestScript, name string, s *testkit.Server) {
 	ts.Setenv(name, s.User+"@"+s.Addr)
 	ts.Setenv(name+"_KEY", s.ClientKeyFile)
 	ts.Setenv(name+"_FP", s.HostKeyFingerprint)
 	ts.Setenv(name+"_ADDR", s.Addr)
-	ts.Setenv(name+"_HOME", home)
+}
+
+func startHosts(ts *testscript.TestScript, _ bool, args []string) {
+	t := testOf(ts)
+	makeTree(ts, false, args[:1])
+	for _, name := range args[1:] {
+		dir := testkit.Dir(t)
+		ts.Check(os.WriteFile(filepath.Join(dir, "app.conf"), []byte("limit=1\n"), 0o644))
+		setServer(ts, name, testkit.SSHD(t, testkit.Bind(dir, ts.Getenv(args[0])), testkit.ConfigLines("SetEnv HOME="+testkit.Dir(t))))
+		ts.Setenv(name+"_DIR", dir)
+	}
+}
+
+// listed is a session as "session list --json" has it.
+type listed struct {
+	ID, Target, Fleet string
+	Class             string `json:"plan_class"`
+}
+
+func list(ts *testscript.TestScript, args ...string) []listed {
+	ts.Check(ts.Exec("bowline", append([]string{"session", "list", "--json"}, args...)...))
+	var doc struct{ Sessions []listed }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &doc))
+	if len(doc.Sessions) == 0 {
+		ts.Fatalf("no session")
+	}
+	return doc.Sessions
+}
+
+func newestFleet(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], list(ts)[0].Fleet)
+}
+
+func classOf(ts *testscript.TestScript, _ bool, args []string) {
+	for _, s := range list(ts, "--fleet", args[1]) {
+		if s.Target == args[2] {
+			ts.Setenv(args[0], s.Class)
+			return
+		}
+	}
+	ts.Fatalf("%s is not in %s", args[2], args[1])
+}
+
+func eventually(ts *testscript.TestScript, _ bool, args []string) {
+	deadline := time.Now().Add(30 * time.Second)
+	for ts.Exec(args[0], args[1:]...) != nil {
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s did not succeed", strings.Join(args, " "))
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 func wrongPin(ts *testscript.TestScript, _ bool, args []string) {
@@ -167,13 +228,7 @@ func makeTree(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func newest(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Check(ts.Exec("bowline", "session", "list", "--limit", "1", "--json"))
-	var doc struct{ Sessions []struct{ ID string } }
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &doc))
-	if len(doc.Sessions) != 1 {
-		ts.Fatalf("no session")
-	}
-	ts.Setenv(args[0], doc.Sessions[0].ID)
+	ts.Setenv(args[0], list(ts, "--limit", "1")[0].ID)
 }
 
 func appendRules(ts *testscript.TestScript, _ bool, args []string) {

@@ -42,6 +42,8 @@ type jsonSession struct {
 	Updated       time.Time       `json:"updated"`
 	Expires       time.Time       `json:"expires"`
 	Message       string          `json:"message,omitempty"`
+	Fleet         string          `json:"fleet,omitempty"`
+	PlanClass     string          `json:"plan_class,omitempty"`
 	Plan          *plan.Plan      `json:"plan,omitempty"`
 	Decisions     []plan.Approval `json:"decisions,omitempty"`
 	Commands      []plan.Ran      `json:"commands,omitempty"`
@@ -49,7 +51,7 @@ type jsonSession struct {
 
 func newJSONSession(s bowline.Session, whole bool) jsonSession {
 	doc := jsonSession{ID: s.ID, Target: s.Target, Status: s.Status, Digest: s.Digest, Note: s.Note, User: s.User, Host: s.Host,
-		Created: s.Created, Updated: s.Updated, Expires: s.Expires, Message: s.Message}
+		Created: s.Created, Updated: s.Updated, Expires: s.Expires, Message: s.Message, Fleet: s.Fleet, PlanClass: s.Class}
 	if whole {
 		doc.SchemaVersion, doc.Plan, doc.Decisions, doc.Commands = schemaVersion, &s.Plan, s.Decisions, s.Commands
 	}
@@ -75,6 +77,7 @@ func newSessionList(env *Env) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&status, "status", "", "only sessions with this status")
 	cmd.Flags().StringVarP(&q.Target, "target", "t", "", "only this target")
+	cmd.Flags().StringVar(&q.Fleet, "fleet", "", "only those of this fleet")
 	cmd.Flags().IntVar(&q.Limit, "limit", 50, "at most this many; 0 for all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
 	return cmd
@@ -89,37 +92,36 @@ func (env *Env) listSessions(list []bowline.Session, asJSON bool) error {
 		return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "sessions": docs})
 	}
 	w := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tTARGET\tSTATUS\tCREATED\tBY\tNOTE")
+	class := func(string) string { return "" } // no column where there is no fleet
+	if slices.ContainsFunc(list, func(s bowline.Session) bool { return s.Fleet != "" }) {
+		class = func(text string) string { return "\t" + text }
+	}
+	fmt.Fprintf(w, "ID\tTARGET\tSTATUS%s\tCREATED\tBY\tNOTE\n", class("CLASS"))
 	for _, s := range list {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, safe(s.Target), s.Status, s.Created.Local().Format(time.DateTime), safe(s.User), safe(s.Note))
+		fmt.Fprintf(w, "%s\t%s\t%s%s\t%s\t%s\t%s\n", s.ID, safe(s.Target), s.Status, class(s.Class), s.Created.Local().Format(time.DateTime), safe(s.User), safe(s.Note))
 	}
 	return w.Flush()
 }
 
-// withSession runs f with the session named by the only argument.
-func withSession(env *Env, f func(ctx context.Context, c *bowline.Client, s bowline.Session) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, a []string) error {
-		return env.withClient(cmd.Context(), func(c *bowline.Client) error {
-			s, err := c.Session(cmd.Context(), a[0])
-			if err != nil {
-				return err
-			}
-			return f(cmd.Context(), c, s)
-		})
-	}
-}
-
 func newSessionShow(env *Env) *cobra.Command {
 	var asJSON bool
-	cmd := &cobra.Command{Use: "show ID", Short: "Show a session and its plan", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
+	cmd := &cobra.Command{Use: "show ID", Short: "Show a session, class or fleet and its plan", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
-	cmd.RunE = withSession(env, func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
+	one := func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
 		if asJSON {
 			return printJSON(env.Stdout, newJSONSession(s, true))
 		}
 		env.showSession(ctx, c, s)
 		return nil
-	})
+	}
+	many := func(ctx context.Context, c *bowline.Client, f bowline.Fleet) error {
+		if asJSON {
+			return printJSON(env.Stdout, newJSONFleet(f))
+		}
+		env.showClassesOf(ctx, c, f)
+		return nil
+	}
+	cmd.RunE = ofSessions{one, many}.run(env)
 	return cmd
 }
 
@@ -127,10 +129,18 @@ func newDiffCommand(env *Env) *cobra.Command {
 	var secrets bool
 	cmd := &cobra.Command{Use: "diff ID", Short: "Show what a session would change, line by line", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
 	cmd.Flags().BoolVar(&secrets, "sensitive", false, "also lines of files that hold secrets, as /etc/shadow")
-	cmd.RunE = withSession(env, func(_ context.Context, _ *bowline.Client, s bowline.Session) error {
+	one := func(_ context.Context, _ *bowline.Client, s bowline.Session) error {
 		env.showChanges(s.Plan, s.Contents, secrets)
 		return nil
-	})
+	}
+	many := func(_ context.Context, _ *bowline.Client, f bowline.Fleet) error {
+		for _, p := range f.Classes {
+			env.showClassHead(p)
+			env.showChanges(p.Example.Plan, p.Example.Contents, secrets)
+		}
+		return nil
+	}
+	cmd.RunE = ofSessions{one, many}.run(env)
 	return cmd
 }
 
@@ -153,8 +163,15 @@ digest of its own, shown, and approved instead; the old one is cancelled. Operat
 are given by number, as in 1,3-5. One that needs another cannot be kept without it:
 the call is refused and says which. The target then runs the script again in a dry
 run that keeps it from making what is left out, and the new plan warns of operations
-that do not come about, or otherwise, in that run; --no-rerun leaves this out.`,
-		Example: "  bowline approve 20261121-fix-a3f2\n  bowline approve 20261121-fix-a3f2 --except 2,7-9",
+that do not come about, or otherwise, in that run; --no-rerun leaves this out.
+
+With the id of a class every session of it that waits is approved: one approval a target,
+for the digest of its own plan, signed one by one where approvals are. --digest is then
+that of the class. The id of a fleet does where one of its classes waits.
+
+Exit codes: 0 approved, on every target of a class; 2 several classes wait, 12 refused,
+13 another digest.`,
+		Example: "  bowline approve 20261121-fix-a3f2\n  bowline approve 20261121-fix-a3f20c.9e1b77\n  bowline approve 20261121-fix-a3f2 --except 2,7-9",
 	}
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	cmd.Flags().StringVar(&o.digest, "digest", "", "the digest that was read; another one is refused")
@@ -162,9 +179,13 @@ that do not come about, or otherwise, in that run; --no-rerun leaves this out.`,
 	cmd.Flags().StringVar(&o.except, "except", "", "approve all operations but these")
 	cmd.Flags().BoolVar(&o.noRerun, "no-rerun", false, "with --only or --except: do not run the script again to find what depends on the rest")
 	cmd.MarkFlagsMutuallyExclusive("only", "except")
-	cmd.RunE = withSession(env, func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
+	one := func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
 		return env.approve(ctx, c, s, o)
-	})
+	}
+	many := func(ctx context.Context, c *bowline.Client, f bowline.Fleet) error {
+		return env.approveFleet(ctx, c, f, o)
+	}
+	cmd.RunE = ofSessions{one, many}.run(env)
 	return cmd
 }
 
@@ -252,57 +273,109 @@ func operations(list string, n int) (map[int]bool, error) {
 
 func newRejectCommand(env *Env) *cobra.Command {
 	var reason string
-	cmd := &cobra.Command{Use: "reject ID --reason R", Short: "End a session that was not applied", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
+	cmd := &cobra.Command{Use: "reject ID --reason R", Short: "End a session, class or fleet that was not applied", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
 	cmd.Flags().StringVar(&reason, "reason", "", "why; required")
-	cmd.RunE = withSession(env, func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
+	why := func() error {
 		if reason == "" {
 			return diag.New(diag.Usage, "reject", "add --reason", "the reason is missing")
 		}
-		err := c.Reject(ctx, s.ID, reason)
+		return nil
+	}
+	one := func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
+		err := why()
+		if err == nil {
+			err = c.Reject(ctx, s.ID, reason)
+		}
 		if err == nil {
 			env.say("rejected %s", s.ID)
 		}
 		return err
-	})
+	}
+	many := func(ctx context.Context, c *bowline.Client, f bowline.Fleet) error {
+		if err := why(); err != nil {
+			return err
+		}
+		results, err := c.RejectFleet(ctx, f.ID, reason)
+		return errors.Join(err, env.showDecided(ctx, results, "rejected", ""))
+	}
+	cmd.RunE = ofSessions{one, many}.run(env)
 	return cmd
 }
 
-// act makes a command that changes the target.
-func act(env *Env, use, short, long string, question string, f func(ctx context.Context, c *bowline.Client, id string, o bowline.ApplyOptions) (bowline.SessionResult, error)) (*cobra.Command, *bowline.ApplyOptions) {
-	var o bowline.ApplyOptions
-	var yes, asJSON bool
-	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
-	if question != "" {
-		cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+// acting is a command that changes targets.
+type acting struct {
+	use, short, long string
+	question         string // asked first; "" for none
+	one              func(c *bowline.Client, ctx context.Context, id string, o bowline.ApplyOptions) (bowline.SessionResult, error)
+	many             func(c *bowline.Client, ctx context.Context, id string, o bowline.ApplyOptions, f bowline.FleetOptions, w bowline.FleetWatch) (bowline.FleetReport, error)
+}
+
+// actOptions are what its flags say.
+type actOptions struct {
+	bowline.ApplyOptions
+	fleet  bowline.FleetOptions
+	yes    bool
+	asJSON bool
+}
+
+func (a acting) command(env *Env) (*cobra.Command, *actOptions) {
+	var o actOptions
+	cmd := &cobra.Command{Use: a.use, Short: a.short, Long: a.long, Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env)}
+	if a.question != "" {
+		cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
-	cmd.RunE = withSession(env, func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
-		if question != "" && !yes && !o.DryRun {
-			ok, err := env.confirm(ctx, fmt.Sprintf(question, s.ID, s.Target), "--yes")
-			if err == nil && !ok {
-				err = diag.New(diag.Denied, cmd.Name(), "", "nothing was done")
-			}
-			if err != nil {
-				return err
+	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print one JSON document; of a fleet one as each target ends, and one with all")
+	workFlags(cmd, &o.fleet)
+	one := func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
+		for _, name := range []string{"fanout", "wave", "max-failures", "order"} {
+			if cmd.Flags().Changed(name) {
+				return diag.New(diag.Usage, cmd.Name(), "", "%s is one session, and --%s is for a fleet or class", s.ID, name)
 			}
 		}
-		if !asJSON && !env.quiet {
-			o.Progress = func(p bowline.Progress) { env.progress(p, len(s.Plan.Ops)) }
-		}
-		r, err := f(ctx, c, s.ID, o)
-		if err != nil {
+		if err := a.ask(ctx, env, o, s.ID, s.Target); err != nil {
 			return err
 		}
-		if asJSON {
-			return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "id": s.ID, "status": r.Status, "done": r.Done, "total": r.Total, "notes": nonNil(r.Notes), "commands": nonNil(r.Commands)})
+		return a.onOne(ctx, env, c, s, o)
+	}
+	many := func(ctx context.Context, c *bowline.Client, f bowline.Fleet) error {
+		if err := a.ask(ctx, env, o, f.ID, fmt.Sprintf("%d targets", len(f.Sessions()))); err != nil {
+			return err
 		}
-		for _, n := range r.Notes {
-			env.note("%s", n)
-		}
-		fmt.Fprintf(env.Stdout, "%s: %s\n", s.ID, standing(r))
-		return nil
-	})
+		return env.actFleet(ctx, f, o.asJSON, func(w bowline.FleetWatch) (bowline.FleetReport, error) {
+			return a.many(c, ctx, f.ID, o.ApplyOptions, o.fleet, w)
+		})
+	}
+	cmd.RunE = ofSessions{one, many}.run(env)
 	return cmd, &o
+}
+
+func (a acting) ask(ctx context.Context, env *Env, o actOptions, id, where string) error {
+	if a.question == "" || o.yes || o.DryRun {
+		return nil
+	}
+	ok, err := env.confirm(ctx, fmt.Sprintf(a.question, id, where), "--yes")
+	if err == nil && !ok {
+		err = diag.New(diag.Denied, "", "", "nothing was done")
+	}
+	return err
+}
+
+func (a acting) onOne(ctx context.Context, env *Env, c *bowline.Client, s bowline.Session, o actOptions) error {
+	if !o.asJSON && !env.quiet {
+		o.Progress = func(p bowline.Progress) { env.progress(p, len(s.Plan.Ops)) }
+	}
+	r, err := a.one(c, ctx, s.ID, o.ApplyOptions)
+	if err != nil {
+		return err
+	}
+	if o.asJSON {
+		return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "id": s.ID, "status": r.Status, "done": r.Done, "total": r.Total, "notes": nonNil(r.Notes), "commands": nonNil(r.Commands)})
+	}
+	for _, n := range r.Notes {
+		env.note("%s", n)
+	}
+	fmt.Fprintf(env.Stdout, "%s: %s\n", s.ID, standing(r))
+	return nil
 }
 
 // standing says where a session stands, in a few words.
@@ -331,39 +404,46 @@ func (env *Env) progress(p bowline.Progress, total int) {
 }
 
 func newApplyCommand(env *Env) *cobra.Command {
-	cmd, o := act(env, "apply ID", "Carry out what was approved", `Carry out an approved session: exactly the captured bytes and commands, checked first
+	cmd, o := acting{use: "apply ID", short: "Carry out what was approved", long: `Carry out an approved session: exactly the captured bytes and commands, checked first
 against what the target looks like now, with everything it touches kept for rollback.
 It goes on on the target if the link drops.
+
+With the id of a fleet or class, all of its sessions that are approved, so many at a time
+as --fanout says. With --wave a failure ends it after its wave; sessions that were not
+begun stay approved, and the same command goes on with them.
 
 With --confirm 60s the target waits so long for 'bowline confirm ID' when all is applied,
 and takes everything back by itself if it does not come, or something failed: for changes
 to the network, to sshd or to keys that may lock you out. Only a new connection counts.
+In a fleet every target waits for its own; 'bowline confirm' with the fleet's id confirms
+all that wait by then, so that each wave is confirmed in turn.
 
 Exit codes: 0 executed, 1 not confirmed and taken back, 12 not approved, 13 the target changed since the plan and nothing
-was touched, 14 applied in part: resume or roll back.`, "",
-		func(ctx context.Context, c *bowline.Client, id string, o bowline.ApplyOptions) (bowline.SessionResult, error) {
-			return c.Apply(ctx, id, o)
-		})
+was touched, 14 applied in part: resume or roll back. Of a fleet: 0 only if it is executed on every target, 14 if it is
+applied in part on one, else the code that all failures share, else 1.`,
+		one: (*bowline.Client).Apply, many: (*bowline.Client).ApplyFleet}.command(env)
+	cmd.Example = "  bowline apply 20261121-fix-a3f2\n  bowline apply 20261121-fix-a3f20c --wave 1,10%,100%"
 	cmd.Flags().DurationVar(&o.Confirm, "confirm", 0, "take everything back unless it is confirmed within this time, as in 60s")
 	return cmd
 }
 
 func newConfirmCommand(env *Env) *cobra.Command {
-	cmd, _ := act(env, "confirm ID", "Keep what was applied with --confirm", `Tell the target, over a new connection, that a session which was applied with --confirm
-shall stay. That the connection works is the point.
+	cmd, _ := acting{use: "confirm ID", short: "Keep what was applied with --confirm", long: `Tell the target, over a new connection, that a session which was applied with --confirm
+shall stay. That the connection works is the point. With the id of a fleet or class, all
+of its targets that wait now.
 
-Exit codes: 0 confirmed, 12 not over a new connection, 13 too late.`, "",
-		func(ctx context.Context, c *bowline.Client, id string, _ bowline.ApplyOptions) (bowline.SessionResult, error) {
+Exit codes: 0 confirmed, 12 not over a new connection, 13 too late.`,
+		one: func(c *bowline.Client, ctx context.Context, id string, _ bowline.ApplyOptions) (bowline.SessionResult, error) {
 			return c.Confirm(ctx, id)
-		})
+		},
+		many: func(c *bowline.Client, ctx context.Context, id string, _ bowline.ApplyOptions, f bowline.FleetOptions, w bowline.FleetWatch) (bowline.FleetReport, error) {
+			return c.ConfirmFleet(ctx, id, f, w)
+		}}.command(env)
 	return cmd
 }
 
 func newResumeCommand(env *Env) *cobra.Command {
-	cmd, o := act(env, "resume ID", "Finish an apply that was broken off", "", "",
-		func(ctx context.Context, c *bowline.Client, id string, o bowline.ApplyOptions) (bowline.SessionResult, error) {
-			return c.Resume(ctx, id, o)
-		})
+	cmd, o := acting{use: "resume ID", short: "Finish an apply that was broken off", one: (*bowline.Client).Resume, many: (*bowline.Client).ResumeFleet}.command(env)
 	cmd.Flags().BoolVar(&o.Rerun, "rerun", false, "run the command that was interrupted again")
 	cmd.Flags().BoolVar(&o.Skip, "skip", false, "take the command that was interrupted as done")
 	cmd.MarkFlagsMutuallyExclusive("rerun", "skip")
@@ -371,13 +451,12 @@ func newResumeCommand(env *Env) *cobra.Command {
 }
 
 func newRollbackCommand(env *Env) *cobra.Command {
-	cmd, o := act(env, "rollback ID", "Take a session back", `Restore everything a session touched, exactly, and run the undo commands it knows. What
-somebody changed since is a conflict, and nothing is touched, unless --force.
+	cmd, o := acting{use: "rollback ID", short: "Take a session back", long: `Restore everything a session touched, exactly, and run the undo commands it knows. What
+somebody changed since is a conflict, and nothing is touched, unless --force. With the id
+of a fleet or class, all of its sessions that are in effect.
 
-Exit codes: 0 rolled back, 13 conflict, 14 rolled back in part.`, "Roll back %s on %s?",
-		func(ctx context.Context, c *bowline.Client, id string, o bowline.ApplyOptions) (bowline.SessionResult, error) {
-			return c.Rollback(ctx, id, o)
-		})
+Exit codes: 0 rolled back, 13 conflict, 14 rolled back in part; of a fleet as with apply.`, question: "Roll back %s on %s?",
+		one: (*bowline.Client).Rollback, many: (*bowline.Client).RollbackFleet}.command(env)
 	cmd.Flags().BoolVar(&o.Force, "force", false, "also where somebody changed something since")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what it would do")
 	return cmd
@@ -386,14 +465,14 @@ Exit codes: 0 rolled back, 13 conflict, 14 rolled back in part.`, "Roll back %s 
 func newSessionDrift(env *Env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "drift ID", Short: "Is the target still as this session left it?", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env),
+		Use: "drift ID", Short: "Is the target still as this session left it, or each of a fleet?", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeSessions(env),
 		Long: `Compare every file the session touched with how it left it, or found it if it was not
 applied, and show the difference.
 
 Exit codes: 0 nothing differs, 13 something does.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
-	cmd.RunE = withSession(env, func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
+	one := func(ctx context.Context, c *bowline.Client, s bowline.Session) error {
 		d, err := c.Drift(ctx, s.ID)
 		if err != nil {
 			return err
@@ -407,7 +486,14 @@ Exit codes: 0 nothing differs, 13 something does.`,
 			err = &commandExit{code: exitCode[diag.Conflict]}
 		}
 		return err
-	})
+	}
+	many := func(ctx context.Context, c *bowline.Client, f bowline.Fleet) error {
+		if asJSON {
+			return diag.New(diag.Usage, "drift", "name one session of 'bowline session list --fleet "+f.Fleet+"'", "--json is for one session")
+		}
+		return env.driftFleet(ctx, c, f)
+	}
+	cmd.RunE = ofSessions{one, many}.run(env)
 	return cmd
 }
 
@@ -463,9 +549,16 @@ func completeSessions(env *Env) completer {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		out := make([]cobra.Completion, len(list))
-		for i, s := range list {
-			out[i] = cobra.CompletionWithDesc(s.ID, s.Target+", "+string(s.Status))
+		var out []cobra.Completion
+		known := map[string]bool{"": true}
+		for _, s := range list {
+			for _, id := range []string{s.Fleet, s.Class} {
+				if !known[id] {
+					known[id] = true
+					out = append(out, cobra.CompletionWithDesc(id, "fleet or class with "+s.Target))
+				}
+			}
+			out = append(out, cobra.CompletionWithDesc(s.ID, s.Target+", "+string(s.Status)))
 		}
 		return out, cobra.ShellCompDirectiveNoFileComp
 	}

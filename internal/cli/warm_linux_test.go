@@ -118,7 +118,7 @@ func runs(arg string) bool {
 	return exec.Command("pgrep", "-f", arg).Run() == nil
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -138,7 +138,7 @@ func TestBackgroundProcessIsKilled(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the command runs", func() bool { return runs("^sleep " + mark) })
+	await(t, "the command runs", func() bool { return runs("^sleep " + mark) })
 	if err := syscall.Kill(before, syscall.SIGKILL); err != nil {
 		t.Fatalf("kill %d: %v", before, err)
 	}
@@ -151,7 +151,7 @@ func TestBackgroundProcessIsKilled(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != 125 {
 		t.Errorf("code %d", code)
 	}
-	eventually(t, "the command ends on the target", func() bool { return !runs("^sleep " + mark) })
+	await(t, "the command ends on the target", func() bool { return !runs("^sleep " + mark) })
 	p.wantEcho("second")
 	if after, targets := p.links(); after == before || after == 0 || !slices.Equal(targets, []string{"web1"}) {
 		t.Errorf("process %d after %d, links %q", after, before, targets)

@@ -60,13 +60,20 @@ type Config struct {
 type Rules struct {
 	TwoPerson        bool // whoever asked for the change cannot approve it
 	RequireSignature bool // it must be signed
-	// Sign signs an approval's statement; nil: approvals are not signed.
-	Sign func(ctx context.Context, statement []byte) (armored, keyID string, err error)
+	// Key lends use a key for as many approvals as it likes, asking a person at most
+	// once; nil: approvals are not signed.
+	Key func(ctx context.Context, use func(Sign) error) error
 }
+
+// Sign signs an approval's statement.
+type Sign func(statement []byte) (armored, keyID string, err error)
 
 // Engine leads sessions. Methods may be called concurrently; of two who move the
 // same session one gets it.
-type Engine struct{ cfg Config }
+type Engine struct {
+	cfg  Config
+	sign Sign // while a key is held, see Holding
+}
 
 // New returns an Engine. It does no I/O.
 func New(cfg Config) *Engine {
@@ -113,9 +120,20 @@ type stored struct {
 	Request *helper.PlanRequest `json:"request,omitempty"`
 }
 
+// Member says which session of a fleet a plan is to be; the zero Member is of none.
+type Member struct {
+	Fleet string // its id
+	N     int    // number of the target, from 1
+}
+
+// NewFleet makes the id of a fleet.
+func (e *Engine) NewFleet(req PlanRequest) (string, error) {
+	return newID(e.cfg.Now().UTC(), req, plan.FleetDigits)
+}
+
 // Plan makes a dry run on a target and stores what it would do as a pending
 // session. With an error the host is unchanged and there is no session.
-func (e *Engine) Plan(ctx context.Context, req PlanRequest) (Planned, error) {
+func (e *Engine) Plan(ctx context.Context, req PlanRequest, m Member) (Planned, error) {
 	t, err := e.cfg.Target(req.Target)
 	if err == nil && t.NoHelper {
 		err = diag.New(diag.Refused, "plan", "set helper = \"auto\" for it in the configuration", "target %s allows no helper, which a dry run needs", t.Name)
@@ -128,7 +146,7 @@ func (e *Engine) Plan(ctx context.Context, req PlanRequest) (Planned, error) {
 	if err != nil || aerr != nil {
 		return Planned{}, errors.Join(err, aerr, e.end(ctx, id, audit.Outcome{Err: err}))
 	}
-	p, out, err := e.plan(ctx, req, t, prof)
+	p, out, err := e.plan(ctx, req, m, where{t, prof})
 	p.AuditID = id
 	out.Err = err
 	return p, errors.Join(err, e.end(ctx, id, out))
@@ -156,18 +174,28 @@ func digest(b []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target, prof profile.Profile) (Planned, audit.Outcome, error) {
+// where is a target, and what a dry run there defers.
+type where struct {
+	target  target.Target
+	profile profile.Profile
+}
+
+func (e *Engine) plan(ctx context.Context, req PlanRequest, m Member, on where) (Planned, audit.Outcome, error) {
 	var out audit.Outcome
 	now := e.cfg.Now().UTC()
-	id, err := newID(now, req)
+	t := on.target
+	id, err := newID(now, req, sessionDigits)
 	if err != nil {
 		return Planned{}, out, err
+	}
+	if m.Fleet != "" {
+		id = plan.MemberID(m.Fleet, m.N)
 	}
 	var res helper.PlanResult
 	var r helper.PlanRequest
 	err = e.withHelper(ctx, t, req.AsRoot, func(c *frame.Client, info transport.Info) error {
 		out.Subject = audit.Subject{Session: id, Address: info.Address, Login: info.Login, HostKey: info.Fingerprint, KeyID: info.KeyID}
-		r = helper.PlanRequest{Session: id, Profile: prof, Target: t.Name, HostKey: hostKey(info), Created: now, Script: req.Script, Name: req.File, HostNet: req.HostNet, Timeout: req.Timeout}
+		r = helper.PlanRequest{Session: id, Profile: on.profile, Target: t.Name, HostKey: hostKey(info), Created: now, Script: req.Script, Name: req.File, HostNet: req.HostNet, Timeout: req.Timeout}
 		for _, a := range req.Argv {
 			r.Argv = append(r.Argv, []byte(a))
 		}
@@ -176,7 +204,7 @@ func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target, pro
 	if err != nil {
 		return Planned{}, out, err
 	}
-	x, err := e.keep(ctx, kept{Name: req.Name, Note: req.Note, Request: r, AsRoot: req.AsRoot}, res)
+	x, err := e.keep(ctx, kept{Name: req.Name, Note: req.Note, Fleet: m.Fleet, Request: r, AsRoot: req.AsRoot}, res)
 	out.Subject.Digests = map[string]string{"plan": x.Digest}
 	return Planned{Session: x, Plan: res.Plan, Contents: res.Contents}, out, err
 }
@@ -184,6 +212,7 @@ func (e *Engine) plan(ctx context.Context, req PlanRequest, t target.Target, pro
 // kept is what the client knows of a session beside its plan.
 type kept struct {
 	Name, Note string
+	Fleet      string
 	Request    helper.PlanRequest
 	AsRoot     bool
 }
@@ -198,6 +227,10 @@ func (e *Engine) keep(ctx context.Context, k kept, res helper.PlanResult) (store
 	if err != nil {
 		return store.Session{}, err
 	}
+	effect, err := p.Effect()
+	if err != nil {
+		return store.Session{}, err
+	}
 	who := e.caller(ctx)
 	script := k.Request.Script
 	k.Request.Script = nil
@@ -209,6 +242,7 @@ func (e *Engine) keep(ctx context.Context, k kept, res helper.PlanResult) (store
 		ID: p.Session, Name: k.Name, Note: k.Note, Target: p.Target, HostKey: p.HostKey, Status: plan.Pending, Digest: sum,
 		User: who.User, Host: e.cfg.Host, Surface: who.Surface, Client: who.Client, Script: script, Plan: doc,
 		Created: p.Created, Updated: p.Created, Expires: p.Created.Add(plan.DefaultTTL),
+		Fleet: k.Fleet, Effect: effect,
 	}
 	s, err := e.cfg.Store(ctx)
 	if err == nil {
@@ -236,9 +270,12 @@ func hostKey(info transport.Info) string {
 	return info.Fingerprint
 }
 
-func newID(now time.Time, req PlanRequest) (string, error) {
-	var b [2]byte
-	if _, err := rand.Read(b[:]); err != nil {
+// sessionDigits is how many random hex digits the id of a session ends with.
+const sessionDigits = 4
+
+func newID(now time.Time, req PlanRequest, digits int) (string, error) {
+	b := make([]byte, digits/2)
+	if _, err := rand.Read(b); err != nil {
 		return "", fmt.Errorf("random bytes: %w", err)
 	}
 	name := req.Name
@@ -248,7 +285,7 @@ func newID(now time.Time, req PlanRequest) (string, error) {
 	if name == "" && len(req.Argv) > 0 {
 		name = req.Argv[0]
 	}
-	return plan.NewID(now, name, hex.EncodeToString(b[:])), nil
+	return plan.NewID(now, name, hex.EncodeToString(b)), nil
 }
 
 // HostKey is what plans and approvals call the target.

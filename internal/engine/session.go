@@ -97,12 +97,19 @@ func (e *Engine) Get(ctx context.Context, id string) (Detail, error) {
 	}, err
 }
 
-// Decide stores a person's approval or rejection of exactly the plan that digest
-// names; "" means the plan as it is stored now.
-func (e *Engine) Decide(ctx context.Context, id, digest string, reject bool, reason string) (plan.Approval, error) {
+// Decision is what a person decides.
+type Decision struct {
+	Digest string // of the plan that was read; "" means the plan as it is stored now
+	Effect string // of the class that was read; "" if it was no class
+	Reject bool
+	Reason string
+}
+
+// Decide stores a person's approval or rejection of exactly the plan that d names.
+func (e *Engine) Decide(ctx context.Context, id string, what Decision) (plan.Approval, error) {
 	verb := "approve"
 	to := plan.Approved
-	if reject {
+	if what.Reject {
 		verb, to = "reject", plan.Rejected
 	}
 	d, err := e.Get(ctx, id)
@@ -111,14 +118,14 @@ func (e *Engine) Decide(ctx context.Context, id, digest string, reject bool, rea
 	}
 	now := e.cfg.Now().UTC()
 	who := e.caller(ctx)
-	a := plan.Approval{ID: rand.Text(), Session: id, Digest: d.Digest, HostKey: d.HostKey, User: who.User, Host: e.cfg.Host, Reject: reject, Reason: reason,
+	a := plan.Approval{ID: rand.Text(), Session: id, Digest: d.Digest, HostKey: d.HostKey, User: who.User, Host: e.cfg.Host, Reject: what.Reject, Reason: what.Reason,
 		Created: now, Expires: now.Add(plan.DefaultTTL)}
 	err = e.recorded(ctx, verb, d, func() error {
-		if who.Surface == caller.MCP && !reject {
+		if who.Surface == caller.MCP && !what.Reject {
 			return diag.New(diag.Denied, "approve "+id, "a person types 'bowline review "+id+"'", "no model approves: only a person does, outside of MCP")
 		}
-		if digest != "" && digest != d.Digest {
-			return diag.New(diag.Conflict, verb, "read it again with 'bowline session show "+id+"'", "the plan has the digest %s, not the %s you named", d.Digest, digest)
+		if err := what.names(verb, d); err != nil {
+			return err
 		}
 		if !plan.CanMove(d.Status, to) {
 			return illegal(verb, d)
@@ -133,9 +140,26 @@ func (e *Engine) Decide(ctx context.Context, id, digest string, reject bool, rea
 		if err := s.Decide(ctx, a); err != nil {
 			return err
 		}
-		return s.Move(ctx, id, d.Status, to, store.Update{Now: now, Expires: a.Expires, Message: reason})
+		return s.Move(ctx, id, d.Status, to, store.Update{Now: now, Expires: a.Expires, Message: what.Reason})
 	})
 	return a, err
+}
+
+// names reports that the plan of d is not the one that was read, or nil. The effect is
+// taken from the plan anew, not from what the store says of it.
+func (what Decision) names(verb string, d Detail) error {
+	hint := "read it again with 'bowline session show " + d.ID + "'"
+	if what.Digest != "" && what.Digest != d.Digest {
+		return diag.New(diag.Conflict, verb, hint, "the plan has the digest %s, not the %s you named", d.Digest, what.Digest)
+	}
+	if what.Effect == "" {
+		return nil
+	}
+	effect, err := d.Plan.Effect()
+	if err == nil && effect != what.Effect {
+		err = diag.New(diag.Conflict, verb+" "+d.ID, hint, "its effect is %s, not that of the class, %s", effect, what.Effect)
+	}
+	return err
 }
 
 // approver holds an approval to the rules, and signs it.
@@ -146,15 +170,17 @@ func (e *Engine) approver(ctx context.Context, d Detail, a *plan.Approval) error
 	if e.cfg.Rules.TwoPerson && a.User == d.User {
 		return diag.New(diag.Denied, "approve "+d.ID, "ask somebody else to type 'bowline approve "+d.ID+"'", "%s asked for it, and approval.two_person wants another person to approve it", d.User)
 	}
-	if e.cfg.Rules.Sign == nil {
+	if e.cfg.Rules.Key == nil {
 		if e.cfg.Rules.RequireSignature {
 			return diag.New(diag.Denied, "approve "+d.ID, "", "it must be signed, and there is no way to sign here")
 		}
 		return nil
 	}
-	var err error
-	a.Signature, a.KeyID, err = e.cfg.Rules.Sign(ctx, a.Statement(len(d.Plan.Ops)))
-	return err
+	return e.Holding(ctx, func(e *Engine) error {
+		var err error
+		a.Signature, a.KeyID, err = e.sign(a.Statement(len(d.Plan.Ops)))
+		return err
+	})
 }
 
 func illegal(verb string, d Detail) error {
@@ -211,7 +237,7 @@ func (e *Engine) Select(ctx context.Context, id string, sel Selection) (Planned,
 			return err
 		}
 		now := e.cfg.Now().UTC()
-		fresh, err := newID(now, PlanRequest{Name: cmp.Or(d.Name, "part")})
+		fresh, err := newID(now, PlanRequest{Name: cmp.Or(d.Name, "part")}, sessionDigits)
 		if err != nil {
 			return err
 		}
@@ -225,7 +251,7 @@ func (e *Engine) Select(ctx context.Context, id string, sel Selection) (Planned,
 			return err
 		}
 		res.Contents = d.Contents
-		k := kept{Name: d.Name, Note: d.Note, AsRoot: d.asRoot}
+		k := kept{Name: d.Name, Note: d.Note, Fleet: d.Fleet, AsRoot: d.asRoot}
 		if d.request != nil {
 			k.Request = *d.request
 		}

@@ -18,7 +18,7 @@ import (
 // two have some, unless the note of the Diff says otherwise. Contents that hold secrets
 // are named by their digests.
 func Compare(class, other *Document) Diff {
-	a, b := class.effectText(), other.effectText()
+	a, b := class.effect(), other.effect()
 	if a == b {
 		return Diff{Reason: Unchanged}
 	}

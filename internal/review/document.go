@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bowline-sh/bowline/change"
@@ -28,8 +29,9 @@ type Document struct {
 	Outline []Item // the rows with large uniform parts folded
 	Totals  Totals
 
-	in   Input
-	host names
+	in     Input
+	host   names
+	effect func() string // effectText, once
 }
 
 // Header is what stands above the rows.
@@ -75,6 +77,7 @@ func New(in Input) *Document {
 		in.Now = in.Plan.Created
 	}
 	d := &Document{in: in, host: namesOf(in.Plan, in.Contents)}
+	d.effect = sync.OnceValue(d.effectText)
 	d.Header = headerOf(in)
 	d.Risks = judgeAll(in, d.host)
 	d.Rows = d.rows()

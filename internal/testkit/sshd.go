@@ -48,7 +48,8 @@ type Server struct {
 	PID int // of the listening sshd
 
 	sshd   string
-	config string // path
+	bind   [2]string // see Bind; empty for none
+	config string    // path
 	log    *logBuffer
 	stop   func()
 }
@@ -137,6 +138,7 @@ type sshdConfig struct {
 	userCA      *CA
 	authorized  []ssh.PublicKey
 	subsystem   string
+	bind        [2]string // what is mounted, and where
 }
 
 // ConfigLines puts lines of sshd_config before the server's own; sshd takes
@@ -154,6 +156,13 @@ func LoginUser(name string) SSHDOption { return func(c *sshdConfig) { c.login = 
 
 // Listen makes the server listen on host, as in "::1", instead of 127.0.0.1.
 func Listen(host string) SSHDOption { return func(c *sshdConfig) { c.listen = host } }
+
+// Bind gives the server a mount namespace of its own in which dir stands at, a directory
+// that exists: several servers on one machine then have different files in one place. It
+// needs root.
+func Bind(dir, at string) SSHDOption {
+	return func(c *sshdConfig) { c.bind = [2]string{dir, at} }
+}
 
 // HostKeyTypes gives the server one new host key of each type: "ed25519",
 // "rsa", "ecdsa". The default is ed25519 alone.
@@ -197,7 +206,7 @@ func SSHD(t testing.TB, opts ...SSHDOption) *Server {
 		}
 	}
 	dir := Dir(t)
-	s := &Server{Host: cfg.listen, User: cfg.login, sshd: Tool(t, "sshd"), log: &logBuffer{}}
+	s := &Server{Host: cfg.listen, User: cfg.login, sshd: Tool(t, "sshd"), bind: cfg.bind, log: &logBuffer{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("sshd at %s said:\n%s", s.Addr, s.Log())
@@ -282,7 +291,12 @@ func startSSHD(t testing.TB, s *Server, dir, text string) bool {
 
 func (s *Server) launch(t testing.TB) bool {
 	t.Helper()
-	cmd := exec.Command(s.sshd, "-D", "-e", "-f", s.config)
+	argv := []string{s.sshd, "-D", "-e", "-f", s.config}
+	if s.bind[0] != "" { // each execs the next: the process stays the one that is started here
+		const script = `mount --bind "$1" "$2" && shift 2 && exec "$@"`
+		argv = append([]string{"unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", s.bind[0], s.bind[1]}, argv...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {

@@ -245,12 +245,12 @@ func approvalRules(a config.Approval, o Options) engine.Rules {
 		return rules
 	}
 	key := ssh.SigningKey{File: a.KeyFile, Prompt: o.Prompt}
-	rules.Sign = func(ctx context.Context, statement []byte) (armored, keyID string, err error) {
-		err = key.Use(ctx, func(s sshkey.Signer) error {
-			armored, keyID, err = sshsig.Sign(s, plan.SignatureNamespace, statement)
-			return err
+	rules.Key = func(ctx context.Context, use func(engine.Sign) error) error {
+		return key.Use(ctx, func(s sshkey.Signer) error {
+			return use(func(statement []byte) (armored, keyID string, err error) {
+				return sshsig.Sign(s, plan.SignatureNamespace, statement)
+			})
 		})
-		return armored, keyID, err
 	}
 	return rules
 }

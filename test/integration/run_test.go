@@ -79,8 +79,13 @@ func open(t *testing.T, servers ...*testkit.Server) *bowline.Client {
 // openWith is open with more text in the configuration. Passphrases are "open sesame".
 func openWith(t *testing.T, table string, servers ...*testkit.Server) *bowline.Client {
 	t.Helper()
+	return openIn(t, t.TempDir(), table, servers...)
+}
+
+// openIn is openWith for a client that keeps all in dir.
+func openIn(t *testing.T, dir, table string, servers ...*testkit.Server) *bowline.Client {
+	t.Helper()
 	t.Setenv("SSH_AUTH_SOCK", "")
-	dir := t.TempDir()
 	if table != "" {
 		if err := os.Mkdir(filepath.Join(dir, "config"), 0o700); err != nil {
 			t.Fatal(err)
