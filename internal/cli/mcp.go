@@ -95,7 +95,7 @@ func (env *Env) serveMCPWith(ctx context.Context, c *bowline.Client, cfg mcp.Con
 		if o.tokenFile != "" {
 			return diag.New(diag.Usage, "serve MCP", "add --listen 127.0.0.1:7420, or leave --token-file out", "--token-file is for --listen")
 		}
-		err := s.ServeStdio(ctx)
+		err := s.ServeStdio(ctx, env.Stdin, env.Stdout)
 		if ctx.Err() != nil || errors.Is(err, io.EOF) {
 			return nil // the client left
 		}

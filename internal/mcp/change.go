@@ -241,8 +241,8 @@ func (s *Server) diff(d *review.Document) string {
 		fmt.Fprintf(&b, "--- %s\n", line(r.Subject, 300))
 		for _, h := range f.Hunks {
 			b.WriteString(h.Header() + "\n")
-			for _, l := range h.Lines {
-				b.WriteString(string(rune(l.Kind)) + line(s.cfg.Client.Mask(l.Text), 500) + "\n")
+			for i, text := range s.masked(h) {
+				b.WriteString(string(rune(h.Lines[i].Kind)) + line(text, 500) + "\n")
 			}
 		}
 	}
@@ -289,4 +289,21 @@ func (s *Server) move(ctx context.Context, c call, id string, do mover) (string,
 		}
 	}
 	return b.String(), out, nil
+}
+
+// masked returns the lines of a hunk with secrets masked. They are looked for in the
+// whole of it, since a key spans lines; where that takes lines away, each is masked.
+func (s *Server) masked(h review.Hunk) []string {
+	texts := make([]string, len(h.Lines))
+	for i, l := range h.Lines {
+		texts[i] = l.Text
+	}
+	out := strings.Split(s.cfg.Client.Mask(strings.Join(texts, "\n")), "\n")
+	if len(out) == len(texts) {
+		return out
+	}
+	for i := range texts {
+		texts[i] = "***"
+	}
+	return texts
 }

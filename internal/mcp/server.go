@@ -57,12 +57,6 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// ServeStdio serves one client over standard input and output until it leaves or ctx
-// ends. Nothing else may write to standard output.
-func (s *Server) ServeStdio(ctx context.Context) error {
-	return s.mcp.Run(ctx, &mcp.StdioTransport{})
-}
-
 // caller says who makes a request: the name that the client gave itself, unless one is
 // known that it cannot choose.
 func (s *Server) caller(ss *mcp.ServerSession) bowline.Caller {
