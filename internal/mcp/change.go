@@ -131,6 +131,7 @@ func (s *Server) session(ctx context.Context, c call, in sessionIn) (string, ses
 const poll = 250 * time.Millisecond
 
 func (s *Server) await(ctx context.Context, c call, x bowline.Session, d time.Duration) (bowline.Session, error) {
+	defer c.point(ctx, x)()
 	end := time.Now().Add(d)
 	tick := time.NewTicker(poll)
 	defer tick.Stop()

@@ -17,7 +17,7 @@ var investigations = []investigation{
 	{"health", "Health of a host", "Check the overall health of {target}: load and memory (/proc/loadavg, /proc/meminfo), disks (df -h with profile diagnostics), failed units and recent errors in the logs. Say what is wrong, with the lines that show it, and what you would propose.", "", ""},
 	{"disk", "What fills a disk", "Find what fills the disk of {target} below {path}: sizes (df, du), the largest files and directories, old logs and caches. Do not delete anything: if it would help, call 'propose' with a script and say what it frees.", "path", "where to look; default /"},
 	{"logs", "Errors in the logs", "Look through the logs of {service} on {target} (journalctl with profile systemd, /var/log): errors, restarts and their first cause. Quote the lines that matter.", "service", "unit or program; default all"},
-	{"failed-services", "Failed services", "Find units on {target} that failed or restart again and again, and why: their unit files, configuration and logs. Propose a fix as a session if one is clear; do not guess.", "service", "one unit; default all"},
+	{"failed-services", "Failed services", "Find units on {target} that failed or restart again and again ({service}), and why: their unit files, configuration and logs. Propose a fix as a session if one is clear; do not guess.", "service", "one unit; default all"},
 	{"performance", "Why a host is slow", "Find out why {target} is slow: CPU, memory pressure, swap, input and output, the processes that use most (profile diagnostics), and what {service} waits for. Compare with the limits that are configured.", "service", "what is slow; default the host"},
 }
 

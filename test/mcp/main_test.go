@@ -39,10 +39,11 @@ func TestMain(m *testing.M) {
 
 // world is a person's machine with targets web1, web2, ...
 type world struct {
-	t    *testing.T
-	dir  string // of configuration, state and runtime files
-	site string // directory on the targets that a dry run captures
-	env  []string
+	t        *testing.T
+	revision string // of the protocol that clients speak; "" is the newest
+	dir      string // of configuration, state and runtime files
+	site     string // directory on the targets that a dry run captures
+	env      []string
 }
 
 func newWorld(t *testing.T, servers int) *world {
@@ -107,7 +108,7 @@ func (w *world) connect(name string, opts *mcp.ClientOptions, flags ...string) *
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	c := mcp.NewClient(&mcp.Implementation{Name: name, Version: "1"}, opts)
-	s, err := c.Connect(w.t.Context(), &mcp.CommandTransport{Command: cmd}, nil)
+	s, err := c.Connect(w.t.Context(), &mcp.CommandTransport{Command: cmd}, &mcp.ClientSessionOptions{ProtocolVersion: w.revision})
 	if err != nil {
 		w.t.Fatalf("connect: %v\n%s", err, stderr.String())
 	}
@@ -191,4 +192,20 @@ func sleeping(seconds string) bool {
 		}
 	}
 	return false
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

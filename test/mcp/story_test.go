@@ -14,16 +14,34 @@ import (
 // cannot: look around, propose a fix, fail to apply it, wait for a person, apply,
 // verify, roll back.
 func TestStory(t *testing.T) {
-	asks := &mcp.ClientOptions{ElicitationHandler: func(context.Context, *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+	asked := make(chan string, 10)
+	answers := &mcp.ClientOptions{ElicitationHandler: func(_ context.Context, r *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+		asked <- r.Params.Message
 		return &mcp.ElicitResult{Action: "accept"}, nil
 	}}
-	for name, opts := range map[string]*mcp.ClientOptions{"with elicitation": asks, "without": nil} {
-		t.Run(name, func(t *testing.T) { story(t, opts) })
+	ignores := &mcp.ClientOptions{ElicitationHandler: func(ctx context.Context, _ *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	for _, tt := range []struct {
+		name, revision string
+		opts           *mcp.ClientOptions
+	}{
+		{"2025-11-25 asks its user", "2025-11-25", answers}, {"2025-11-25 and nobody answers", "2025-11-25", ignores}, {"2025-11-25 cannot ask", "2025-11-25", nil},
+		{"2026-07-28", "2026-07-28", answers},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, 2)
+			w.revision = tt.revision
+			story(t, w, tt.opts)
+		})
+	}
+	if said := <-asked; !strings.Contains(said, "'bowline review 2") || len(asked) > 0 {
+		t.Errorf("the user was told %q, and %d times more", said, len(asked))
 	}
 }
 
-func story(t *testing.T, opts *mcp.ClientOptions) {
-	w := newWorld(t, 2)
+func story(t *testing.T, w *world, opts *mcp.ClientOptions) {
 	conf := w.site + "/app.conf"
 	if err := os.WriteFile(conf, []byte("workers=2\n"), 0o644); err != nil {
 		t.Fatal(err)
