@@ -37,6 +37,7 @@ test|check|bench)
 	need gcc gcc
 	need perl perl
 	need sqlite3 sqlite3
+	need npm npm
 	;;
 esac
 case $1 in

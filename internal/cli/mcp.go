@@ -71,8 +71,9 @@ func (env *Env) serveMCP(ctx context.Context, o mcpOptions) error {
 	if err != nil {
 		return err
 	}
+	// It lives long enough to keep links and helpers of its own.
 	c, err := bowline.Open(ctx, bowline.Config{
-		Surface: bowline.SurfaceMCP, DialAttempts: 3, Build: env.build(), Spawn: env.spawnLinks(), Notify: func(note string) { env.note("%s", note) },
+		Surface: bowline.SurfaceMCP, DialAttempts: 3, Notify: func(note string) { env.note("%s", note) },
 	})
 	if err != nil {
 		return err
