@@ -96,6 +96,9 @@ func (env *Env) serveMCPWith(ctx context.Context, c *bowline.Client, cfg mcp.Con
 		if o.tokenFile != "" {
 			return diag.New(diag.Usage, "serve MCP", "add --listen 127.0.0.1:7420, or leave --token-file out", "--token-file is for --listen")
 		}
+		if env.Terminal(env.Stderr) {
+			env.note("waiting for a client on standard input; 'bowline mcp config' prints what its configuration needs")
+		}
 		err := s.ServeStdio(ctx, env.Stdin, env.Stdout)
 		if ctx.Err() != nil || errors.Is(err, io.EOF) {
 			return nil // the client left
@@ -107,7 +110,11 @@ func (env *Env) serveMCPWith(ctx context.Context, c *bowline.Client, cfg mcp.Con
 	}
 	file := o.tokenFile
 	if file == "" {
-		file = filepath.Join(filepath.Dir(c.Paths().Store), "mcp-token")
+		dir := filepath.Dir(c.Paths().Store)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return diag.New(diag.Usage, "make token", "name a file with --token-file", "%w", err)
+		}
+		file = filepath.Join(dir, "mcp-token")
 	}
 	token, err := bearerToken(file)
 	if err != nil {
@@ -137,9 +144,6 @@ func absoluteDirs(dirs []string) ([]string, error) {
 
 // bearerToken reads a token that only its owner can read, or makes one.
 func bearerToken(file string) (string, error) {
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return "", diag.New(diag.Usage, "make token", "name a file with --token-file", "%w", err)
-	}
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err == nil {
 		token := rand.Text() + rand.Text()

@@ -42,6 +42,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if err := s.checkProfiles(ctx); err != nil {
 		return nil, err
 	}
+	if _, err := s.allowed(ctx, ""); err != nil {
+		return nil, err
+	}
 	s.mcp = mcp.NewServer(&mcp.Implementation{Name: "bowline", Title: "Bowline", Version: cfg.Version}, &mcp.ServerOptions{
 		Instructions: instructions, Logger: cfg.Logger, Capabilities: &mcp.ServerCapabilities{},
 		SchemaCache: mcp.NewSchemaCache(), CompletionHandler: s.complete,
