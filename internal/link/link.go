@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -118,6 +119,15 @@ func (l *Link) Subsystem(ctx context.Context, name string) (transport.Process, e
 		return nil, transport.ErrNoSubsystem
 	}
 	return l.begin(ctx, func() (transport.Process, error) { return c.Subsystem(ctx, name) })
+}
+
+// Dial implements [transport.Dialer]. A socket takes no session of the target.
+func (l *Link) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	d, ok := l.conn.(transport.Dialer)
+	if !ok {
+		return nil, errors.New("this kind of link reaches no sockets of its target")
+	}
+	return d.Dial(ctx, network, addr)
 }
 
 func (l *Link) begin(ctx context.Context, open func() (transport.Process, error)) (transport.Process, error) {

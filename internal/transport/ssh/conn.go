@@ -248,3 +248,15 @@ func (c *Conn) openError(err error) error {
 	}
 	return fmt.Errorf("the target refuses to run commands for this account: %w", cleanError{refused})
 }
+
+// Dial implements [transport.Dialer].
+func (c *Conn) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := c.client.DialContext(ctx, network, addr)
+	if err == nil {
+		return conn, nil
+	}
+	if c.Err() != nil {
+		return nil, fmt.Errorf("%w: %w", transport.ErrLost, err)
+	}
+	return nil, fmt.Errorf("%s on the target: %w", addr, err)
+}
