@@ -47,11 +47,12 @@ type Server struct {
 
 	PID int // of the listening sshd
 
-	sshd   string
-	bind   [2]string // see Bind; empty for none
-	config string    // path
-	log    *logBuffer
-	stop   func()
+	sshd        string
+	bind        [2]string // see Bind; empty for none
+	hideCgroup2 bool      // see PodmanHost
+	config      string    // path
+	log         *logBuffer
+	stop        func()
 }
 
 // Stop kills the server and all its sessions, as an sshd that was stopped for good.
@@ -127,6 +128,7 @@ func (s *Server) SignalSessions(t testing.TB, sig syscall.Signal) {
 type SSHDOption func(*sshdConfig)
 
 type sshdConfig struct {
+	hideCgroup2 bool
 	listen      string
 	login       string
 	lines       []string
@@ -206,7 +208,7 @@ func SSHD(t testing.TB, opts ...SSHDOption) *Server {
 		}
 	}
 	dir := Dir(t)
-	s := &Server{Host: cfg.listen, User: cfg.login, sshd: Tool(t, "sshd"), bind: cfg.bind, log: &logBuffer{}}
+	s := &Server{Host: cfg.listen, User: cfg.login, sshd: Tool(t, "sshd"), bind: cfg.bind, hideCgroup2: cfg.hideCgroup2, log: &logBuffer{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("sshd at %s said:\n%s", s.Addr, s.Log())
@@ -295,6 +297,9 @@ func (s *Server) launch(t testing.TB) bool {
 	if s.bind[0] != "" { // each execs the next: the process stays the one that is started here
 		const script = `mount --bind "$1" "$2" && shift 2 && exec "$@"`
 		argv = append([]string{"unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", s.bind[0], s.bind[1]}, argv...)
+	}
+	if s.hideCgroup2 {
+		argv = append([]string{"unshare", "--mount", "sh", "-c", hideCgroup2, "sh"}, argv...)
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -1,0 +1,126 @@
+package box
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/bowline-sh/bowline/diag"
+)
+
+// Labels of containers and volumes.
+const (
+	labelName     = "sh.bowline.box"
+	labelOwner    = "sh.bowline.owner"    // "user@machine" that made it
+	labelWorktree = "sh.bowline.worktree" // path there
+	labelRepo     = "sh.bowline.repository"
+	labelImage    = "sh.bowline.image" // as it was asked for
+	labelUser     = "sh.bowline.user"  // account inside
+)
+
+// Spec is a box to be made. Name, Image and Owner are required.
+type Spec struct {
+	Name     string
+	Image    string
+	Owner    string // "user@machine"
+	Worktree string // absolute path on the owner's machine; "" if none
+	Repo     string // URL or path of the repository; "" if none
+	User     string // account inside; default "dev"
+	Keys     []byte // authorized_keys of the account
+	Env      map[string]string
+	Memory   int64   // bytes; default 4 GiB
+	CPUs     float64 // default none
+	Pids     int64   // default 4096
+}
+
+// Box is one that there is.
+type Box struct {
+	Name     string
+	ID       string // of the container
+	Image    string
+	Owner    string
+	Worktree string
+	Repo     string
+	User     string
+	Status   string // "running", "exited", "created", "paused"...
+	Created  time.Time
+}
+
+// Defaults of a Spec.
+const (
+	defaultUser   = "dev"
+	defaultMemory = 4 << 30
+	defaultPids   = 4096
+)
+
+// validName is what a name may be: it becomes part of host names, volumes and git
+// remotes.
+var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
+
+// validUser is what useradd takes for a name (shadow's is_valid_name).
+var validUser = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+
+// check fills in defaults and refuses what cannot be made.
+func (s *Spec) check() error {
+	if s.User == "" {
+		s.User = defaultUser
+	}
+	if s.Memory == 0 {
+		s.Memory = defaultMemory
+	}
+	if s.Pids == 0 {
+		s.Pids = defaultPids
+	}
+	switch {
+	case !validName.MatchString(s.Name) || strings.Contains(s.Name, "--"):
+		return diag.New(diag.Usage, "make box", "choose a name such as "+Normalize(s.Name), "%q is no name for a box: lower-case letters, digits and single hyphens, up to 40", s.Name)
+	case !validUser.MatchString(s.User) || s.User == "root":
+		return diag.New(diag.Usage, "make box", "choose another with --user", "%q is no name for the account inside", s.User)
+	case s.Image == "":
+		return diag.New(diag.Usage, "make box", "name one with --image", "there is no image")
+	case s.Memory < 16<<20 || s.Pids < 16 || s.CPUs < 0:
+		return diag.New(diag.Usage, "make box", "give more", "limits of %d bytes, %d processes and %g processors are too small", s.Memory, s.Pids, s.CPUs)
+	}
+	return nil
+}
+
+// Normalize makes a name of any text.
+func Normalize(text string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(text) {
+		switch {
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+	}
+	name := strings.Trim(b.String(), "-")
+	if name == "" {
+		return "box"
+	}
+	return strings.TrimRight(name[:min(len(name), 40)], "-")
+}
+
+// NameFor is the name of the box of a worktree: its directory's, and what tells it from
+// others of that name, on this machine and others.
+func NameFor(owner, worktree string) string {
+	sum := sha256.Sum256([]byte(owner + "\x00" + worktree))
+	base := worktree[strings.LastIndexByte(worktree, '/')+1:]
+	base = Normalize(base)
+	return fmt.Sprintf("%s-%s", strings.TrimRight(base[:min(len(base), 33)], "-"), hex.EncodeToString(sum[:3]))
+}
+
+func (s Spec) labels() map[string]string {
+	return map[string]string{
+		labelName: s.Name, labelOwner: s.Owner, labelWorktree: s.Worktree, labelRepo: s.Repo, labelImage: s.Image, labelUser: s.User,
+	}
+}
+
+// Names of what a box is made of.
+func containerName(name string) string { return "bowline-" + name }
+func homeVolume(name string) string    { return "bowline-" + name + "-home" }
+func workVolume(name string) string    { return "bowline-" + name + "-work" }
