@@ -40,7 +40,10 @@ type Target struct {
 	Labels     map[string]string
 	Disabled   bool
 	Password   bool // ask for a password if keys do not do; off by default
-	NoHelper   bool // never start a helper there: agentless only, and no plans
+	// AllowLoopback lets boxes be made on an address of this machine. For tests alone:
+	// boxes are remote-only.
+	AllowLoopback bool
+	NoHelper      bool // never start a helper there: agentless only, and no plans
 }
 
 // nameRE: names stand in command lines, files and selectors, so they keep

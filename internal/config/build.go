@@ -161,7 +161,7 @@ func (b *builder) target(name string, f fileTarget) target.Target {
 		KeyFile:    b.ownPath(append(key, "key_file"), f.KeyFile),
 		KnownHosts: b.ownPath(append(key, "known_hosts"), f.KnownHosts),
 		Profile:    f.Profile, Become: f.Become, Jump: f.Jump, Labels: f.Labels,
-		Disabled: f.Enabled != nil && !*f.Enabled, Password: f.Password, NoHelper: f.Helper == "never",
+		Disabled: f.Enabled != nil && !*f.Enabled, Password: f.Password, NoHelper: f.Helper == "never", AllowLoopback: f.AllowLoopback,
 	}
 }
 

@@ -24,19 +24,20 @@ type file struct {
 }
 
 type fileTarget struct {
-	Type       string            `toml:"type"`
-	Host       string            `toml:"host"`
-	User       string            `toml:"user"`
-	Port       *int              `toml:"port"`
-	KeyFile    string            `toml:"key_file"`
-	KnownHosts string            `toml:"known_hosts"`
-	Profile    string            `toml:"profile"`
-	Become     string            `toml:"become"`
-	Jump       string            `toml:"jump"`
-	Labels     map[string]string `toml:"labels"`
-	Enabled    *bool             `toml:"enabled"`
-	Password   bool              `toml:"password"`
-	Helper     string            `toml:"helper"`
+	Type          string            `toml:"type"`
+	Host          string            `toml:"host"`
+	User          string            `toml:"user"`
+	Port          *int              `toml:"port"`
+	KeyFile       string            `toml:"key_file"`
+	KnownHosts    string            `toml:"known_hosts"`
+	Profile       string            `toml:"profile"`
+	Become        string            `toml:"become"`
+	Jump          string            `toml:"jump"`
+	Labels        map[string]string `toml:"labels"`
+	Enabled       *bool             `toml:"enabled"`
+	Password      bool              `toml:"password"`
+	AllowLoopback bool              `toml:"allow_loopback"`
+	Helper        string            `toml:"helper"`
 }
 
 // fileExecutor is the older table of Shannot.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/box"
 	"github.com/bowline-sh/bowline/internal/config"
 	"github.com/bowline-sh/bowline/internal/engine"
 	"github.com/bowline-sh/bowline/internal/executor"
@@ -69,6 +70,7 @@ type Parts struct {
 	Executor  *executor.Executor
 	Engine    *engine.Engine
 	Copier    *copier.Copier
+	Boxes     *box.Boxes
 	Inventory *inventory.Inventory
 	Tester    inventory.Tester
 	Keys      *keys.Keeper
@@ -77,12 +79,13 @@ type Parts struct {
 
 	redactor *redact.Redactor
 
-	log     *recorder
-	links   *link.Pool
-	helpers *link.Helpers
-	store   *sessions
-	warm    warm.Dialer
-	runtime string // directory of sockets; "" if there is none
+	log      *recorder
+	boxLinks *link.Pool // of this process: they reach sockets
+	links    *link.Pool
+	helpers  *link.Helpers
+	store    *sessions
+	warm     warm.Dialer
+	runtime  string // directory of sockets; "" if there is none
 
 	// mu guards cfg, which an edit replaces.
 	mu  sync.Mutex
@@ -192,6 +195,8 @@ func (p *Parts) connect(o Options, home string) {
 		Profile: named,
 	})
 	p.Copier = copier.New(copier.Config{Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Rules: p.transferRules, Now: time.Now})
+	p.boxLinks = link.NewPool(direct, direct)
+	p.Boxes = box.New(box.Config{Target: p.Resolve, Links: p.boxLinks, Recorder: p.log})
 	p.Inventory = inventory.New(inventory.Config{
 		Find: p.find, Editor: reloading{editor, p, home}, Scan: dialer.Scan, KnownHosts: p.Paths.KnownHosts, Recorder: p.log,
 	})
@@ -344,7 +349,7 @@ func (p *Parts) AuditReader() *audit.Reader { return audit.NewReader(p.Paths.Aud
 func (p *Parts) Who() string { return login() + "@" + hostname() }
 
 // Close closes links first, so that outcomes can still be recorded.
-func (p *Parts) Close() error { return errors.Join(p.links.Close(), p.store.close(), p.log.close()) }
+func (p *Parts) Close() error { return errors.Join(p.links.Close(), p.boxLinks.Close(), p.store.close(), p.log.close()) }
 
 // reloading is an editor whose changes the running client sees.
 type reloading struct {

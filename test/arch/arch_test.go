@@ -56,6 +56,8 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/transfer/copier`, `diag|target|internal/(audit|frame|helper|link|transfer|transfer/agentless|transport)`},
 	{`internal/caller`, `nothing`},
 	{`internal/engine`, `diag|target|plan|change|profile|internal/(audit|caller|frame|helper|link|store|transport)`},
+	{`internal/podman`, `diag|internal/transport`},
+	{`internal/box`, `diag|target|internal/(audit|link|podman)`},
 	{`internal/fleet`, `nothing`},
 	{`internal/authkeys`, `nothing`},
 	{`internal/foreign`, `target`},
@@ -66,7 +68,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|sandbox|transport/local|overlay|overlay/deferral|apply|transfer)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
-	{`\.`, `diag|target|profile|plan|change|internal/(wire|caller|engine|helper|store|audit|receipt|sshsig|fleet|durable|warm|executor|foreign|inventory|keys|sandbox|config|transport/ssh|transfer|transfer/copier)`},
+	{`\.`, `diag|target|profile|plan|change|internal/(wire|box|caller|engine|helper|store|audit|receipt|sshsig|fleet|durable|warm|executor|foreign|inventory|keys|sandbox|config|transport/ssh|transfer|transfer/copier)`},
 	// L5: surfaces see the door and its values.
 	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/(review|neutral|tui|mcp)`},
 	{`internal/mcp`, `\.|diag|profile|plan|change|internal/(review|neutral)`},

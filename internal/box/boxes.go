@@ -1,0 +1,104 @@
+package box
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/link"
+	"github.com/bowline-sh/bowline/internal/podman"
+	"github.com/bowline-sh/bowline/target"
+)
+
+// Recorder is the audit log as this package needs it; see executor.Recorder.
+type Recorder interface {
+	Begin(ctx context.Context, in audit.Intent) (id string, err error)
+	End(ctx context.Context, id string, out audit.Outcome) error
+}
+
+// Config is what Boxes are made of; every field is required.
+type Config struct {
+	Target   func(name string) (target.Target, error) // accepted targets only; does no I/O
+	Links    *link.Pool                               // of connections that reach sockets
+	Recorder Recorder
+}
+
+// Boxes is the one gate to boxes: it accepts the target, records the intent, and lends
+// the server behind a link. Methods may be called concurrently.
+type Boxes struct{ cfg Config }
+
+// New returns Boxes. It does no I/O.
+func New(cfg Config) *Boxes {
+	if cfg.Target == nil || cfg.Links == nil || cfg.Recorder == nil {
+		panic("box: Config is incomplete")
+	}
+	return &Boxes{cfg}
+}
+
+// Call is what is recorded of something done to boxes.
+type Call struct {
+	Target string
+	Verb   string // "box.create", "box.exec", ...
+	Box    string // name; "" for all
+	Argv   []string
+}
+
+// On lends f the boxes of a target. Nothing is done there before the intent is on
+// record.
+func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server) error) error {
+	t, err := b.cfg.Target(c.Target)
+	if err == nil {
+		err = remote(t)
+	}
+	id, aerr := b.cfg.Recorder.Begin(ctx, audit.Intent{Subject: audit.Subject{Verb: c.Verb, Target: t.Name}, Argv: c.Argv, Text: c.Box})
+	if aerr != nil {
+		return errors.Join(err, aerr)
+	}
+	var out audit.Outcome
+	if err == nil {
+		err = b.lend(ctx, t, &out, f)
+	}
+	out.Err = err
+	return errors.Join(err, b.cfg.Recorder.End(context.WithoutCancel(ctx), id, out))
+}
+
+func (b *Boxes) lend(ctx context.Context, t target.Target, out *audit.Outcome, f func(context.Context, *Server) error) error {
+	l, err := b.cfg.Links.Get(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	info := l.Info()
+	out.Subject = audit.Subject{Address: info.Address, Login: info.Login, HostKey: info.Fingerprint, KeyID: info.KeyID}
+	if host, _, err := net.SplitHostPort(info.Address); err == nil && loopback(host) && !t.AllowLoopback {
+		return notRemote(t, "its address is "+info.Address+", which is this machine")
+	}
+	p, err := podman.Open(ctx, l)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(ctx, NewServer(p.API())), p.Close())
+}
+
+// remote refuses targets that are this machine, before anything is dialled.
+func remote(t target.Target) error {
+	switch {
+	case t.Kind != target.SSH:
+		return notRemote(t, "it is of type "+string(t.Kind))
+	case !t.AllowLoopback && (loopback(t.Host) || t.Host == "localhost"):
+		return notRemote(t, t.Host+" is this machine")
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
+}
+
+func notRemote(t target.Target, why string) error {
+	return diag.New(diag.Refused, "use boxes on "+t.Name, "add a server: 'bowline target add NAME USER@HOST', then use '-t NAME'",
+		"boxes are remote-only, so that what runs in them, an AI agent too, is kept away from your machine; %s", why)
+}
