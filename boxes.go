@@ -113,3 +113,17 @@ func boxOf(target string, b box.Box) Box {
 		Name: b.Name, Target: target, ID: b.ID, Image: b.Image, Owner: b.Owner, Worktree: b.Worktree, Repo: b.Repo, User: b.User, Status: b.Status, Created: b.Created,
 	}
 }
+
+// BoxName is the name of the box of a worktree of an owner, "user@machine".
+func BoxName(owner, worktree string) string { return box.NameFor(owner, worktree) }
+
+// Box returns one box of a target. Kind usage: there is none.
+func (c *Client) Box(ctx context.Context, target, name string) (Box, error) {
+	var out Box
+	err := c.boxes(ctx, box.Call{Target: target, Verb: "box.info", Box: name}, func(ctx context.Context, on *box.Server) error {
+		b, err := on.Get(ctx, name)
+		out = boxOf(target, b)
+		return err
+	})
+	return out, err
+}

@@ -1,0 +1,359 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bowline-sh/bowline"
+	"github.com/bowline-sh/bowline/diag"
+)
+
+func newBoxCommand(env *Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "box", Short: "Development containers on a remote Podman, and only there", RunE: noCommand,
+		Long: `A box is a container on the Podman of a target, for one git worktree: with its home and
+/workspace on volumes of its own, limits, and no way to the server's sockets. Boxes are
+remote-only, so that what runs in them, an AI agent too, is kept away from your machine.
+
+NAME defaults to the box of the git worktree you stand in.`,
+	}
+	cmd.AddCommand(newBoxCreate(env), newBoxList(env), newBoxInfo(env), newBoxExec(env), newBoxMove(env, "start", "Start a stopped box", (*bowline.Client).StartBox),
+		newBoxMove(env, "stop", "Stop a box; its volumes stay", (*bowline.Client).StopBox), newBoxRemove(env))
+	return cmd
+}
+
+type boxOptions struct {
+	target string
+	spec   bowline.BoxSpec
+	memory string
+	env    []string
+	key    string
+}
+
+func newBoxCreate(env *Env) *cobra.Command {
+	var o boxOptions
+	cmd := &cobra.Command{
+		Use: "create [NAME]", Short: "Make a box for this worktree", Args: args(cobra.MaximumNArgs(1)),
+		Example: "  bowline box create -t dev1 --image registry.example.com/dev:1\n  bowline box create web -t dev1 --image localhost/dev --memory 8GiB",
+	}
+	f := cmd.Flags()
+	addTargetFlag(cmd, env, &o.target)
+	f.StringVar(&o.spec.Image, "image", "", "image, as Podman on the target knows it")
+	f.StringVar(&o.spec.User, "user", "", "account inside (default dev)")
+	f.StringVar(&o.memory, "memory", "", "limit, as in 8GiB (default 4GiB)")
+	f.Float64Var(&o.spec.CPUs, "cpus", 0, "limit of processors (default none)")
+	f.Int64Var(&o.spec.Pids, "pids", 0, "limit of processes (default 4096)")
+	f.StringArrayVar(&o.env, "env", nil, "set NAME=VALUE in the box; may be repeated")
+	f.StringVar(&o.key, "authorized-keys", "", "file of public keys that may log in (default ~/.ssh/id_*.pub)")
+	cmd.RunE = func(cmd *cobra.Command, a []string) error {
+		return env.withClient(cmd.Context(), func(c *bowline.Client) error { return env.createBox(cmd.Context(), c, o, a) })
+	}
+	return cmd
+}
+
+func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, a []string) error {
+	spec := o.spec
+	target, err := env.boxTarget(ctx, c, o.target)
+	if err != nil {
+		return err
+	}
+	spec.Target, spec.Owner, spec.Worktree = target, owner(), worktree(ctx)
+	if len(a) > 0 {
+		spec.Name = a[0]
+	} else if spec.Worktree == "" {
+		return diag.New(diag.Usage, "make box", "give a name: 'bowline box create NAME'", "this directory is in no git worktree")
+	}
+	if spec.Memory, err = memory(o.memory); err != nil {
+		return err
+	}
+	spec.Env = map[string]string{}
+	for _, kv := range o.env {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok || k == "" {
+			return diag.New(diag.Usage, "read --env", "write NAME=VALUE", "%q is no NAME=VALUE", kv)
+		}
+		spec.Env[k] = v
+	}
+	if spec.Keys, err = publicKeys(o.key); err != nil {
+		return err
+	}
+	b, err := c.CreateBox(ctx, spec)
+	if err != nil {
+		return err
+	}
+	env.say("box %s runs on %s; look into it with 'bowline box exec -t %s %s -- id'", b.Name, b.Target, b.Target, b.Name)
+	fmt.Fprintln(env.Stdout, b.Name)
+	return nil
+}
+
+// boxTarget resolves the target of boxes: one, by name.
+func (env *Env) boxTarget(ctx context.Context, c *bowline.Client, given string) (string, error) {
+	names, err := targetNames(ctx, c, cmp.Or(given, env.Getenv("BOWLINE_TARGET")))
+	if err != nil {
+		return "", err
+	}
+	if len(names) != 1 {
+		return "", diag.New(diag.Usage, "choose a target", "name one with -t", "boxes are on one target, and %d match", len(names))
+	}
+	if names[0] != "" {
+		return names[0], nil
+	}
+	list, err := c.Targets(ctx, "")
+	for _, t := range list {
+		if t.Default {
+			return t.Name, err
+		}
+	}
+	return bowline.LocalTarget, err // which is refused, with the reason
+}
+
+func owner() string {
+	name, host := "unknown", "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if h, err := os.Hostname(); err == nil {
+		host = h
+	}
+	return name + "@" + host
+}
+
+// worktree is the git worktree that we stand in, "" if none.
+func worktree(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "rev-parse", "--show-toplevel").Output()
+	if err != nil {
+		return "" // no git, or no worktree
+	}
+	return strings.TrimSuffix(string(out), "\n")
+}
+
+// maxKeys bounds authorized keys, in bytes.
+const maxKeys = 64 << 10
+
+func publicKeys(file string) ([]byte, error) {
+	files := []string{file}
+	if file == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return nil, err
+		}
+		if files, err = filepath.Glob(filepath.Join(home, ".ssh", "id_*.pub")); err != nil {
+			return nil, err
+		}
+	}
+	var out []byte
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return nil, diag.New(diag.Usage, "read public keys", "", "%w", err)
+		}
+		out = append(append(out, b...), '\n')
+	}
+	if len(out) > maxKeys {
+		return nil, diag.New(diag.Usage, "read public keys", "", "more than %d bytes of keys", maxKeys)
+	}
+	return out, nil
+}
+
+// memory reads a size, as in 512MiB; "" is 0.
+func memory(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	var n float64
+	var unit string
+	if _, err := fmt.Sscanf(text, "%g%s", &n, &unit); err != nil || n <= 0 {
+		return 0, diag.New(diag.Usage, "read --memory", "write it as 4GiB or 512MiB", "%q is no size", text)
+	}
+	scale, ok := map[string]float64{"MiB": 1 << 20, "M": 1 << 20, "m": 1 << 20, "GiB": 1 << 30, "G": 1 << 30, "g": 1 << 30}[unit]
+	if !ok || n*scale > 1<<50 {
+		return 0, diag.New(diag.Usage, "read --memory", "write it as 4GiB or 512MiB", "%q is no size", text)
+	}
+	return int64(n * scale), nil
+}
+
+type jsonBox struct {
+	Name     string    `json:"name"`
+	Target   string    `json:"target"`
+	Status   string    `json:"status"`
+	Image    string    `json:"image"`
+	Owner    string    `json:"owner"`
+	Worktree string    `json:"worktree,omitempty"`
+	User     string    `json:"user"`
+	ID       string    `json:"id"`
+	Created  time.Time `json:"created"`
+}
+
+func newJSONBox(b bowline.Box) jsonBox {
+	return jsonBox{b.Name, b.Target, b.Status, b.Image, b.Owner, b.Worktree, b.User, b.ID, b.Created}
+}
+
+func newBoxList(env *Env) *cobra.Command {
+	var target string
+	var asJSON bool
+	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the boxes of a target, newest first", Args: args(cobra.NoArgs)}
+	addTargetFlag(cmd, env, &target)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return env.withClient(cmd.Context(), func(c *bowline.Client) error {
+			name, err := env.boxTarget(cmd.Context(), c, target)
+			if err != nil {
+				return err
+			}
+			list, err := c.Boxes(cmd.Context(), name)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				docs := []jsonBox{}
+				for _, b := range list {
+					docs = append(docs, newJSONBox(b))
+				}
+				return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "boxes": docs})
+			}
+			w := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
+			fmt.Fprintln(w, "NAME\tSTATUS\tIMAGE\tOWNER\tCREATED")
+			for _, b := range list {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", safe(b.Name), safe(b.Status), safe(b.Image), safe(b.Owner), b.Created.Local().Format(time.DateTime))
+			}
+			return w.Flush()
+		})
+	}
+	return cmd
+}
+
+// onBox runs f with the one box that is meant.
+func (env *Env) onBox(ctx context.Context, target string, a []string, f func(c *bowline.Client, target, name string) error) error {
+	return env.withClient(ctx, func(c *bowline.Client) error {
+		on, err := env.boxTarget(ctx, c, target)
+		if err != nil {
+			return err
+		}
+		if len(a) > 0 {
+			return f(c, on, a[0])
+		}
+		at := worktree(ctx)
+		if at == "" {
+			return diag.New(diag.Usage, "find box", "give its name, see 'bowline box list'", "this directory is in no git worktree")
+		}
+		return f(c, on, bowline.BoxName(owner(), at))
+	})
+}
+
+func newBoxInfo(env *Env) *cobra.Command {
+	var target string
+	var asJSON bool
+	cmd := &cobra.Command{Use: "info [NAME]", Short: "Show a box", Args: args(cobra.MaximumNArgs(1))}
+	addTargetFlag(cmd, env, &target)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	cmd.RunE = func(cmd *cobra.Command, a []string) error {
+		return env.onBox(cmd.Context(), target, a, func(c *bowline.Client, on, name string) error {
+			b, err := c.Box(cmd.Context(), on, name)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "box": newJSONBox(b)})
+			}
+			w := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
+			for _, kv := range [][2]string{{"name", b.Name}, {"target", b.Target}, {"status", b.Status}, {"image", b.Image}, {"user", b.User}, {"owner", b.Owner}, {"worktree", b.Worktree}, {"created", b.Created.Local().Format(time.DateTime)}} {
+				fmt.Fprintf(w, "%s\t%s\n", kv[0], safe(kv[1]))
+			}
+			return w.Flush()
+		})
+	}
+	return cmd
+}
+
+func newBoxExec(env *Env) *cobra.Command {
+	e := bowline.BoxExec{}
+	var stdin bool
+	cmd := &cobra.Command{
+		Use: "exec [flags] [NAME] -- COMMAND [ARG...]", Short: "Run a command in a box",
+		Long: `Run a command in a running box, as its account, in /workspace/project. The exit code is
+the command's own; 125 if Bowline itself failed.`,
+		Example: "  bowline box exec -- make test\n  bowline box exec -t dev1 web -- id",
+	}
+	addTargetFlag(cmd, env, &e.Target)
+	cmd.Flags().StringVar(&e.User, "user", "", "account inside (default that of the box)")
+	cmd.Flags().StringVar(&e.Dir, "cwd", "", "working directory inside")
+	cmd.Flags().StringArrayVar(&e.Env, "env", nil, "set NAME=VALUE; may be repeated")
+	cmd.Flags().BoolVar(&stdin, "stdin", false, "let the command read standard input")
+	cmd.RunE = func(cmd *cobra.Command, a []string) error {
+		at := cmd.ArgsLenAtDash()
+		if at < 0 || at > 1 || at == len(a) {
+			err := diag.New(diag.Usage, "run in box", "type it after '--': 'bowline box exec NAME -- id'", "the command is missing")
+			return &commandExit{runCode(err), err}
+		}
+		e.Argv, e.Stdout, e.Stderr = a[at:], env.Stdout, env.Stderr
+		if stdin {
+			e.Stdin = env.Stdin
+		}
+		var code int
+		err := env.onBox(cmd.Context(), e.Target, a[:at], func(c *bowline.Client, on, name string) error {
+			var err error
+			e.Target, e.Box = on, name
+			code, err = c.ExecBox(cmd.Context(), e)
+			return err
+		})
+		if err != nil {
+			return &commandExit{runCode(err), err}
+		}
+		if code != 0 {
+			return &commandExit{code: code}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func newBoxMove(env *Env, verb, short string, do func(*bowline.Client, context.Context, string, string) error) *cobra.Command {
+	var target string
+	cmd := &cobra.Command{Use: verb + " [NAME]", Short: short, Args: args(cobra.MaximumNArgs(1))}
+	addTargetFlag(cmd, env, &target)
+	cmd.RunE = func(cmd *cobra.Command, a []string) error {
+		return env.onBox(cmd.Context(), target, a, func(c *bowline.Client, on, name string) error {
+			if err := do(c, cmd.Context(), on, name); err != nil {
+				return err
+			}
+			env.say("%s: %s", name, map[string]string{"start": "running", "stop": "stopped"}[verb])
+			return nil
+		})
+	}
+	return cmd
+}
+
+func newBoxRemove(env *Env) *cobra.Command {
+	var target string
+	var keep, yes bool
+	cmd := &cobra.Command{Use: "rm [NAME]", Aliases: []string{"remove"}, Short: "Remove a box and its volumes", Args: args(cobra.MaximumNArgs(1))}
+	addTargetFlag(cmd, env, &target)
+	cmd.Flags().BoolVar(&keep, "keep-volumes", false, "keep its home and /workspace for a box of the same name")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.RunE = func(cmd *cobra.Command, a []string) error {
+		return env.onBox(cmd.Context(), target, a, func(c *bowline.Client, on, name string) error {
+			if !yes {
+				ok, err := env.confirm(cmd.Context(), "Remove box "+name+" on "+on+"?", "--yes")
+				if err == nil && !ok {
+					err = errors.New("it was not removed")
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return c.RemoveBox(cmd.Context(), on, name, keep)
+		})
+	}
+	return cmd
+}
