@@ -18,6 +18,7 @@ type Box struct {
 	Worktree string // on that machine
 	Repo     string
 	User     string // account inside
+	HostKey  string // of its sshd, as in known_hosts; only from CreateBox
 	Status   string // "running", "exited", ...
 	Created  time.Time
 }
@@ -110,7 +111,7 @@ func (c *Client) boxes(ctx context.Context, call box.Call, f func(context.Contex
 
 func boxOf(target string, b box.Box) Box {
 	return Box{
-		Name: b.Name, Target: target, ID: b.ID, Image: b.Image, Owner: b.Owner, Worktree: b.Worktree, Repo: b.Repo, User: b.User, Status: b.Status, Created: b.Created,
+		Name: b.Name, Target: target, ID: b.ID, Image: b.Image, Owner: b.Owner, Worktree: b.Worktree, Repo: b.Repo, User: b.User, HostKey: b.HostKey, Status: b.Status, Created: b.Created,
 	}
 }
 
@@ -126,4 +127,12 @@ func (c *Client) Box(ctx context.Context, target, name string) (Box, error) {
 		return err
 	})
 	return out, err
+}
+
+// ConnectBox serves one SSH connection to a box over in and out, as a ProxyCommand of
+// ssh does. It returns when the connection ends.
+func (c *Client) ConnectBox(ctx context.Context, target, name string, in io.Reader, out io.Writer) error {
+	return c.boxes(ctx, box.Call{Target: target, Verb: "box.ssh", Box: name}, func(ctx context.Context, on *box.Server) error {
+		return on.Connect(ctx, name, in, out)
+	})
 }

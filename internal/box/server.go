@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -38,28 +37,31 @@ func (s *Server) Create(ctx context.Context, spec Spec) (Box, error) {
 		return Box{}, err
 	}
 	var st steps
-	if err := s.create(ctx, spec, &st); err != nil {
+	key, err := s.create(ctx, spec, &st)
+	if err != nil {
 		if uerr := st.undo(ctx); uerr != nil {
 			err = errors.Join(err, diag.New(diag.Partial, "take back box "+spec.Name, "'bowline box prune' removes what is left", "%w", uerr))
 		}
 		return Box{}, err
 	}
-	return s.Get(ctx, spec.Name)
+	b, err := s.Get(ctx, spec.Name)
+	b.HostKey = key
+	return b, err
 }
 
-func (s *Server) create(ctx context.Context, spec Spec, st *steps) error {
+func (s *Server) create(ctx context.Context, spec Spec, st *steps) (hostKey string, err error) {
 	name := containerName(spec.Name)
 	if _, err := s.Get(ctx, spec.Name); err == nil {
-		return diag.New(diag.Conflict, "make box", "see 'bowline box info "+spec.Name+"', or remove it: 'bowline box rm "+spec.Name+"'", "there is a box %s already", spec.Name)
+		return "", diag.New(diag.Conflict, "make box", "see 'bowline box info "+spec.Name+"', or remove it: 'bowline box rm "+spec.Name+"'", "there is a box %s already", spec.Name)
 	} else if diag.KindOf(err) != diag.Usage {
-		return err
+		return "", err
 	}
 	for _, volume := range []string{homeVolume(spec.Name), workVolume(spec.Name)} {
 		if err := s.volume(ctx, volume, spec, st); err != nil {
-			return err
+			return "", err
 		}
 	}
-	err := st.do(ctx, func(ctx context.Context) error {
+	err = st.do(ctx, func(ctx context.Context) error {
 		_, err := s.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: name, Config: config(spec), HostConfig: hostConfig(spec)})
 		return failed("make container", err)
 	}, func(ctx context.Context) error {
@@ -67,12 +69,16 @@ func (s *Server) create(ctx context.Context, spec Spec, st *steps) error {
 		return failed("remove container", err)
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
 	if _, err := s.api.ContainerStart(ctx, name, client.ContainerStartOptions{}); err != nil {
-		return failed("start container", err)
+		return "", failed("start container", err)
 	}
-	return s.account(ctx, spec)
+	if err := s.account(ctx, spec); err != nil {
+		return "", err
+	}
+	key, err := s.admit(ctx, spec)
+	return key.Public, err
 }
 
 // volume makes one that is not there. One that was kept on purpose is used again, and
@@ -115,11 +121,11 @@ func hostConfig(spec Spec) *container.HostConfig {
 	}
 }
 
-// accountText makes the account, its directories and its keys. Its arguments are the
+// accountText makes the account, without a password but not locked, as sshd has it without PAM, its directories and its keys. Its arguments are the
 // name and the directory of the project; keys come through standard input.
 const accountText = `set -eu
 user=$1 home=/home/$1
-id "$user" >/dev/null 2>&1 || useradd -M -d "$home" -s "$(command -v bash || echo /bin/sh)" "$user"
+id "$user" >/dev/null 2>&1 || useradd -M -p '*' -d "$home" -s "$(command -v bash || echo /bin/sh)" "$user"
 mkdir -p "$home/.ssh" /workspace/project
 cat >"$home/.ssh/authorized_keys.new"
 chmod 700 "$home" "$home/.ssh"; chmod 600 "$home/.ssh/authorized_keys.new"
@@ -128,14 +134,8 @@ chown -R "$user:" "$home/.ssh"
 chown "$user:" "$home" /workspace /workspace/project`
 
 func (s *Server) account(ctx context.Context, spec Spec) error {
-	var said strings.Builder
-	code, err := s.Exec(ctx, spec.Name, ExecRequest{
-		Argv: []string{"/bin/sh", "-c", accountText, "sh", spec.User}, User: "root", Stdin: strings.NewReader(string(spec.Keys)), Stdout: io.Discard, Stderr: &said,
-	})
-	if err == nil && code != 0 {
-		err = diag.New(diag.Failure, "make the account "+spec.User, "the image needs a shell, useradd and coreutils", "exit code %d: %s", code, strings.TrimSpace(said.String()))
-	}
-	return err
+	x := script{"make the account " + spec.User, "the image needs a shell, useradd and coreutils", accountText}
+	return s.script(ctx, spec.Name, x, string(spec.Keys), spec.User)
 }
 
 // failed says what an API call was for.

@@ -45,6 +45,7 @@ type Box struct {
 	Worktree string
 	Repo     string
 	User     string
+	HostKey  string // of its sshd, as in known_hosts; only from Create
 	Status   string // "running", "exited", "created", "paused"...
 	Created  time.Time
 }

@@ -29,7 +29,7 @@ remote-only, so that what runs in them, an AI agent too, is kept away from your 
 NAME defaults to the box of the git worktree you stand in.`,
 	}
 	cmd.AddCommand(newBoxCreate(env), newBoxList(env), newBoxInfo(env), newBoxExec(env), newBoxMove(env, "start", "Start a stopped box", (*bowline.Client).StartBox),
-		newBoxMove(env, "stop", "Stop a box; its volumes stay", (*bowline.Client).StopBox), newBoxRemove(env))
+		newBoxMove(env, "stop", "Stop a box; its volumes stay", (*bowline.Client).StopBox), newBoxRemove(env), newBoxConnect(env))
 	return cmd
 }
 
@@ -353,6 +353,19 @@ func newBoxRemove(env *Env) *cobra.Command {
 				}
 			}
 			return c.RemoveBox(cmd.Context(), on, name, keep)
+		})
+	}
+	return cmd
+}
+
+// newBoxConnect is the ProxyCommand of the entries in ssh_config.
+func newBoxConnect(env *Env) *cobra.Command {
+	var target string
+	cmd := &cobra.Command{Use: "connect NAME", Short: "Carry one SSH connection to a box", Hidden: true, Args: args(cobra.ExactArgs(1))}
+	addTargetFlag(cmd, env, &target)
+	cmd.RunE = func(cmd *cobra.Command, a []string) error {
+		return env.onBox(cmd.Context(), target, a, func(c *bowline.Client, on, name string) error {
+			return c.ConnectBox(cmd.Context(), on, name, env.Stdin, env.Stdout)
 		})
 	}
 	return cmd

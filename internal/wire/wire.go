@@ -349,7 +349,9 @@ func (p *Parts) AuditReader() *audit.Reader { return audit.NewReader(p.Paths.Aud
 func (p *Parts) Who() string { return login() + "@" + hostname() }
 
 // Close closes links first, so that outcomes can still be recorded.
-func (p *Parts) Close() error { return errors.Join(p.links.Close(), p.boxLinks.Close(), p.store.close(), p.log.close()) }
+func (p *Parts) Close() error {
+	return errors.Join(p.links.Close(), p.boxLinks.Close(), p.store.close(), p.log.close())
+}
 
 // reloading is an editor whose changes the running client sees.
 type reloading struct {
