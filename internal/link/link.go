@@ -121,9 +121,14 @@ func (l *Link) Subsystem(ctx context.Context, name string) (transport.Process, e
 	return l.begin(ctx, func() (transport.Process, error) { return c.Subsystem(ctx, name) })
 }
 
-// Dial implements [transport.Dialer]. A socket takes no session of the target.
+// Dial connects to a socket as seen from the target: a path for network "unix",
+// "host:port" for "tcp" (RFC 4254, section 7; streamlocal of OpenSSH's PROTOCOL, section
+// 2.4). It takes no session of the target. An error wraps transport.ErrLost if the
+// connection broke.
 func (l *Link) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	d, ok := l.conn.(transport.Dialer)
+	d, ok := l.conn.(interface {
+		Dial(ctx context.Context, network, addr string) (net.Conn, error)
+	})
 	if !ok {
 		return nil, errors.New("this kind of link reaches no sockets of its target")
 	}

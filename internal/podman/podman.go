@@ -37,7 +37,7 @@ const minMajor = 4
 // Link is what Podman is reached through.
 type Link interface {
 	transport.Conn
-	transport.Dialer
+	Dial(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Podman is the API of one target. Methods may be called concurrently. It must be

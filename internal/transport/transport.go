@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"time"
 )
 
@@ -58,15 +57,6 @@ type Subsystems interface {
 	// Subsystem starts one, with the errors of Start. ErrNoSubsystem means that
 	// the target does not offer it and nothing was started.
 	Subsystem(ctx context.Context, name string) (Process, error)
-}
-
-// Dialer is what a [Conn] has that can reach sockets as seen from the target, such as
-// that of a service there (RFC 4254, section 7; streamlocal of OpenSSH's PROTOCOL,
-// section 2.4).
-type Dialer interface {
-	// Dial connects to addr, a path for network "unix", "host:port" for "tcp". An
-	// error wraps ErrLost if the connection broke.
-	Dial(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // ErrNoSubsystem is wrapped by errors of a subsystem the target does not offer.

@@ -249,7 +249,7 @@ func (c *Conn) openError(err error) error {
 	return fmt.Errorf("the target refuses to run commands for this account: %w", cleanError{refused})
 }
 
-// Dial implements [transport.Dialer].
+// Dial connects to a socket as seen from the target, see link.Link.
 func (c *Conn) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := c.client.DialContext(ctx, network, addr)
 	if err == nil {
