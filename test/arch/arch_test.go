@@ -30,6 +30,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`profile/profilefile`, `profile`},
 	{`internal/(durable|redact|frame)`, `diag`},
 	{`internal/safepath`, `diag|change`},
+	{`internal/mcpclient`, `nothing`},
 	{`internal/freeze`, `diag|internal/durable`},
 	// Tests only.
 	{`internal/testkit|internal/\w+/\w+test`, `.*`},
@@ -69,7 +70,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/wire`, `.*`},
 	{`\.`, `diag|target|profile|plan|change|internal/(wire|caller|engine|helper|store|audit|receipt|sshsig|fleet|freeze|durable|warm|executor|foreign|inventory|keys|sandbox|config|transport/ssh|transfer|transfer/copier)`},
 	// L5: surfaces see the door and its values.
-	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/(review|neutral|tui|mcp)`},
+	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/(durable|review|neutral|tui|mcp|mcpclient)`},
 	{`internal/mcp`, `\.|diag|profile|plan|change|internal/(review|neutral)`},
 	{`internal/tui`, `\.|diag|plan|change|internal/(review|neutral)`},
 	{`internal/neutral`, `nothing`},
