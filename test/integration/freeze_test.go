@@ -155,3 +155,31 @@ func TestFreezeStopsResume(t *testing.T) {
 		})
 	}
 }
+
+// TestFreezeThroughHelper: a helper that runs already refuses by itself, and goes on when
+// the file is gone.
+func TestFreezeThroughHelper(t *testing.T) {
+	s, etc, _, _ := frozenSite(t)
+	c := open(t, s)
+	placeHelper(t, s)
+	sessions := useHelper(t, c, s)
+	file := filepath.Join(etc, "bowline", "freeze")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("by: root\nreason: by hand\x1b[2J\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before := sessions()
+	_, err := c.Run(t.Context(), bowline.RunRequest{Target: "t0", Argv: []string{"true"}})
+	if diag.KindOf(err) != diag.Refused || !strings.Contains(err.Error(), "frozen by root: by hand?[2J") || !strings.Contains(diag.HintOf(err), "'bowline unfreeze t0'") {
+		t.Errorf("%v (%s)", err, diag.HintOf(err))
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	run(t, c, bowline.RunRequest{Target: "t0", Argv: []string{"true"}})
+	if n := sessions(); n != before {
+		t.Errorf("%d sessions more: the helper was not asked", n-before)
+	}
+}
