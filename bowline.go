@@ -78,6 +78,7 @@ type FilePaths struct {
 	Audit      string // directory of the audit log
 	AuditHead  string // repeats the last hash of the log, apart from it
 	Store      string // sessions
+	Freeze     string // what is frozen from this client
 }
 
 // Paths says where a Client opened with cfg looks for its files. It reads none,

@@ -6,6 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
+
+	"github.com/bowline-sh/bowline/diag"
 )
 
 // Diagnose checks this machine: configuration, audit log, the ssh program and
@@ -17,6 +20,7 @@ func (c *Client) Diagnose(ctx context.Context) TestReport {
 		{Name: "configuration", OK: true, Detail: fmt.Sprintf("%s, %d targets", paths.Config, len(c.parts.Targets()))},
 		c.diagnoseProfiles(ctx),
 		c.diagnoseAudit(ctx),
+		c.diagnoseFreeze(),
 		diagnoseSSH(),
 		diagnoseAgent(),
 	}}
@@ -44,6 +48,21 @@ func (c *Client) diagnoseAudit(ctx context.Context) Check {
 		return Check{Name: "audit log", Detail: report.Problem, Hint: "see 'bowline audit verify', and keep a copy of the log before anything else"}
 	}
 	return Check{Name: "audit log", OK: true, Detail: fmt.Sprintf("%d entries in %s, chain intact", report.Entries, c.Paths().Audit)}
+}
+
+// diagnoseFreeze: a frozen client is as it should be, but a person who asks why nothing
+// runs must hear it.
+func (c *Client) diagnoseFreeze() Check {
+	var names []string
+	for _, t := range c.parts.Targets() {
+		if f, ok := c.FrozenHere(t.Name); ok {
+			names = append(names, t.Name+" "+f.String())
+		}
+	}
+	if len(names) == 0 {
+		return Check{Name: "freeze", OK: true, Detail: "nothing is frozen from this client"}
+	}
+	return Check{Name: "freeze", Kind: diag.Refused, Detail: strings.Join(names[:min(len(names), 5)], "; "), Hint: "lift it with 'bowline unfreeze'; see 'bowline target list'"}
 }
 
 // diagnoseSSH: without ssh, ssh_config is read by a simpler reader of our own.

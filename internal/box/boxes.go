@@ -18,11 +18,13 @@ type Recorder interface {
 	End(ctx context.Context, id string, out audit.Outcome) error
 }
 
-// Config is what Boxes are made of; every field is required.
+// Config is what Boxes are made of; every field is required but Frozen.
 type Config struct {
 	Target   func(name string) (target.Target, error) // accepted targets only; does no I/O
 	Links    *link.Pool                               // of connections that reach sockets
 	Recorder Recorder
+	// Frozen reports why nothing may begin on a target, or nil; optional.
+	Frozen func(target string) error
 }
 
 // Boxes is the one gate to boxes: it accepts the target, records the intent, and lends
@@ -51,6 +53,9 @@ func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server)
 	t, err := b.cfg.Target(c.Target)
 	if err == nil {
 		err = remote(t)
+	}
+	if err == nil && b.cfg.Frozen != nil && c.Verb != "box.list" && c.Verb != "box.info" {
+		err = b.cfg.Frozen(t.Name)
 	}
 	id, aerr := b.cfg.Recorder.Begin(ctx, audit.Intent{Subject: audit.Subject{Verb: c.Verb, Target: t.Name}, Argv: c.Argv, Text: c.Box})
 	if aerr != nil {

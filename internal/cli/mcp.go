@@ -27,7 +27,7 @@ func newMCPCommand(env *Env) *cobra.Command {
 		Long: `A Model Context Protocol server: its tools look inside the sandbox, propose changes as
 plans, and apply what a person approved elsewhere ('bowline review'). No tool approves.`,
 	}
-	cmd.AddCommand(newMCPServe(env))
+	cmd.AddCommand(newMCPServe(env), newMCPInstall(env), newMCPUninstall(env), newMCPConfig(env))
 	return cmd
 }
 

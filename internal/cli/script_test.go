@@ -41,6 +41,8 @@ func (w mainWithBin) Run() int {
 //	                   user@host:port), $NAME_KEY and $NAME_FP
 //	                   with "home", its account has an empty home of its own, $NAME_HOME
 //	                   with "keys", sshd reads authorized_keys in such a home
+//	                   with "etc", its /etc is its own, $NAME_ETC, and so is its home;
+//	                   with "etc user" it logs in to an ordinary account
 //	hosts VAR NAME...  starts a server for each name whose files at the path VAR are
 //	                   its own: a directory with "app.conf" of limit=1, $NAME_DIR
 //	fleet VAR          sets VAR to the id of the newest fleet
@@ -95,6 +97,19 @@ func startServer(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) > 1 && args[1] == "home" {
 		home = testkit.Dir(t)
 		options = append(options, testkit.ConfigLines("SetEnv HOME="+home))
+	}
+	if len(args) > 1 && args[1] == "etc" { // root's home must not hold the sessions of this test
+		testkit.Root(t)
+		home = testkit.Dir(t)
+		etc := filepath.Join(testkit.Dir(t), "etc")
+		ts.Check(exec.Command("cp", "-a", "/etc", etc).Run())
+		options = append(options, testkit.Bind(etc, "/etc"), testkit.ConfigLines("SetEnv HOME="+home))
+		ts.Setenv(args[0]+"_ETC", etc)
+		if len(args) > 2 {
+			user := testkit.User(t)
+			options = append(options, testkit.LoginUser(user))
+			ts.Check(exec.Command("chown", user, home).Run())
+		}
 	}
 	keys := ""
 	if len(args) > 1 && args[1] == "keys" {

@@ -201,11 +201,12 @@ type jsonTarget struct {
 	Refused string            `json:"refused,omitempty"`
 	Default bool              `json:"default"`
 	Source  string            `json:"source,omitempty"`
+	Frozen  *bowline.Frozen   `json:"frozen,omitempty"` // from this client
 }
 
 func newJSONTarget(t bowline.TargetInfo) jsonTarget {
 	return jsonTarget{Name: t.Name, Type: string(t.Kind), Host: t.Host, User: t.User, Port: t.Port, KeyFile: t.KeyFile, Profile: t.Profile,
-		Become: t.Become, Jump: t.Jump, Labels: t.Labels, Enabled: !t.Disabled, Refused: t.Refused, Default: t.Default, Source: t.Source}
+		Become: t.Become, Jump: t.Jump, Labels: t.Labels, Enabled: !t.Disabled, Refused: t.Refused, Default: t.Default, Source: t.Source, Frozen: t.Frozen}
 }
 
 func newTargetList(env *Env) *cobra.Command {
@@ -268,6 +269,10 @@ func noteOf(t bowline.TargetInfo) string {
 		return "disabled"
 	case t.Refused != "":
 		return "not allowed"
+	case t.Frozen != nil && t.Default:
+		return "default, " + safe(t.Frozen.String())
+	case t.Frozen != nil:
+		return safe(t.Frozen.String())
 	case t.Default:
 		return "default"
 	}
@@ -322,9 +327,13 @@ func (env *Env) showTarget(t bowline.TargetInfo, asJSON bool) error {
 		}{schemaVersion, newJSONTarget(t)})
 	}
 	w := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
+	frozen := ""
+	if t.Frozen != nil {
+		frozen = t.Frozen.String()
+	}
 	for _, row := range [][2]string{
 		{"name", t.Name}, {"type", string(t.Kind)}, {"address", addressOf(t.Target)}, {"key file", t.KeyFile}, {"profile", t.Profile},
-		{"become", t.Become}, {"jump", t.Jump}, {"labels", labelText(t.Labels)}, {"refused", t.Refused}, {"defined in", t.Source},
+		{"become", t.Become}, {"jump", t.Jump}, {"labels", labelText(t.Labels)}, {"refused", t.Refused}, {"state", frozen}, {"defined in", t.Source},
 	} {
 		if row[1] != "" && row[1] != "-" {
 			fmt.Fprintf(w, "%s\t%s\n", row[0], safe(row[1]))

@@ -22,6 +22,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/caller"
 	"github.com/bowline-sh/bowline/internal/frame"
+	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/helper"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/store"
@@ -54,6 +55,9 @@ type Config struct {
 	// none. It says what dry runs defer.
 	Profile func(name string) (profile.Profile, error)
 	Default string
+	// Frozen reports why nothing may begin on a target, or nil; optional. The target
+	// asks its own switch besides.
+	Frozen func(target string) error
 }
 
 // Rules are what an approval must be besides a person's decision.
@@ -138,6 +142,9 @@ func (e *Engine) Plan(ctx context.Context, req PlanRequest, m Member) (Planned, 
 	if err == nil && t.NoHelper {
 		err = diag.New(diag.Refused, "plan", "set helper = \"auto\" for it in the configuration", "target %s allows no helper, which a dry run needs", t.Name)
 	}
+	if err == nil {
+		err = e.frozen(t.Name)
+	}
 	var prof profile.Profile
 	if err == nil {
 		prof, err = e.cfg.Profile(cmp.Or(req.Profile, t.Profile, e.cfg.Default))
@@ -150,6 +157,13 @@ func (e *Engine) Plan(ctx context.Context, req PlanRequest, m Member) (Planned, 
 	p.AuditID = id
 	out.Err = err
 	return p, errors.Join(err, e.end(ctx, id, out))
+}
+
+func (e *Engine) frozen(name string) error {
+	if e.cfg.Frozen == nil {
+		return nil
+	}
+	return e.cfg.Frozen(name)
 }
 
 // end records an outcome, if there is an intent.
@@ -319,7 +333,7 @@ func (e *Engine) helperOn(ctx context.Context, t target.Target, asRoot bool, dia
 		return err
 	}
 	defer c.Close()
-	return f(c, l.Info())
+	return freeze.Named(f(c, l.Info()), t.Name)
 }
 
 // call makes one call and waits for its end, also when ctx ends.

@@ -232,6 +232,9 @@ func (e *Engine) Select(ctx context.Context, id string, sel Selection) (Planned,
 		if d.Status != plan.Pending {
 			return illegal("select operations of", d)
 		}
+		if err := e.frozen(d.Target); err != nil {
+			return err
+		}
 		t, err := e.cfg.Target(d.Target)
 		if err != nil {
 			return err
@@ -317,20 +320,24 @@ type Options struct {
 	Rerun    bool
 	Skip     bool
 	Progress func(helper.Progress)
+
+	follow bool // resume: begin nothing
 }
 
 // Apply carries out an approved session. See package apply for what the target
-// checks first and what an error means there.
+// checks first and what an error means there. Nothing is applied while the target is
+// frozen, and the approval keeps.
 func (e *Engine) Apply(ctx context.Context, id string, o Options) (helper.SessionResult, error) {
 	return e.act(ctx, helper.VerbApply, id, o, plan.Approved)
 }
 
-// Resume finishes an apply that was broken off.
+// Resume finishes an apply that was broken off. While the target is frozen it only
+// follows one that is still going on.
 func (e *Engine) Resume(ctx context.Context, id string, o Options) (helper.SessionResult, error) {
 	return e.act(ctx, helper.VerbResume, id, o, plan.Applying, plan.Partial)
 }
 
-// Rollback takes a session back.
+// Rollback takes a session back. It is possible while the target is frozen.
 func (e *Engine) Rollback(ctx context.Context, id string, o Options) (helper.SessionResult, error) {
 	return e.act(ctx, helper.VerbRollback, id, o, plan.Executed, plan.Partial, plan.Applying)
 }
@@ -349,7 +356,15 @@ func (e *Engine) act(ctx context.Context, verb, id string, o Options, from ...pl
 		if !allowed {
 			return illegal(verb, d)
 		}
+		frozen := e.frozen(d.Target)
+		if frozen != nil && verb == helper.VerbApply {
+			return frozen
+		}
+		o.follow = frozen != nil
 		res, err = e.onTarget(ctx, verb, d, o)
+		if o.follow && verb == helper.VerbResume && diag.KindOf(err) == diag.Refused {
+			return errors.Join(frozen, err)
+		}
 		return err
 	})
 	return res, err
@@ -365,7 +380,7 @@ func (e *Engine) onTarget(ctx context.Context, verb string, d Detail, o Options)
 	if err != nil {
 		return helper.SessionResult{}, err
 	}
-	req := helper.SessionRequest{Session: d.ID, Confirm: o.Confirm, Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip}
+	req := helper.SessionRequest{Session: d.ID, Confirm: o.Confirm, Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip, Follow: o.follow}
 	if verb == helper.VerbApply {
 		a := approvalOf(d)
 		req.Approval = &a
@@ -531,6 +546,8 @@ func standing(on plan.Status, err error, first bool) plan.Status {
 		return on
 	case on == plan.Approved && (kind == diag.Conflict || kind == diag.Failure || kind == diag.Canceled):
 		return plan.Approved // refused before the first effect; the approval was not used
+	case unused && kind == diag.Refused && on != plan.Rejected:
+		return plan.Approved // the target is frozen, and has not looked at the approval
 	case unused:
 		return plan.Failed
 	case on != "":

@@ -13,10 +13,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/sandbox"
 	"github.com/bowline-sh/bowline/internal/transport"
@@ -39,6 +41,9 @@ type Config struct {
 	Links    *link.Pool
 	Helpers  *link.Helpers // optional: without it everything is agentless
 	Recorder Recorder
+	// Frozen reports why nothing may begin on a target, or nil; optional. The target
+	// asks its own switch besides.
+	Frozen func(target string) error
 }
 
 // Executor runs commands. Methods may be called concurrently.
@@ -91,6 +96,9 @@ type Result struct {
 func (e *Executor) Run(ctx context.Context, req Request) (Result, error) {
 	t, err := e.cfg.Target(req.Target)
 	res := Result{Target: cmp.Or(t.Name, req.Target)}
+	if err == nil && e.cfg.Frozen != nil {
+		err = e.cfg.Frozen(t.Name)
+	}
 	if err != nil {
 		return e.refused(ctx, req, res, err)
 	}
@@ -135,7 +143,7 @@ func (e *Executor) execute(ctx context.Context, req Request, t target.Target, p 
 	}
 	script, err := req.Upload.place(ctx, l, t)
 	if err != nil {
-		return res, withTarget(err, t.Name)
+		return res, withTarget(freeze.Named(err, t.Name), t.Name)
 	}
 	p = p.Clone()
 	p.Binds = append(p.Binds, script.bind)
@@ -157,7 +165,7 @@ func (e *Executor) onLink(ctx context.Context, l *link.Link, req Request, t targ
 	if errors.Is(err, sandbox.ErrUnclean) || errors.Is(err, transport.ErrLost) {
 		l.Retire()
 	}
-	return res, withTarget(req.missing(err), t.Name)
+	return res, withTarget(freeze.Named(req.missing(err), t.Name), t.Name)
 }
 
 // missing says what is missing where a script's interpreter is: the kernel only says
@@ -171,7 +179,7 @@ func (r Request) missing(err error) error {
 
 // withTarget names the target in errors that do not know it.
 func withTarget(err error, name string) error {
-	if d, ok := errors.AsType[*diag.Error](err); ok && d == err {
+	if d, ok := errors.AsType[*diag.Error](err); ok && d == err && !strings.HasSuffix(d.Op, " on "+name) {
 		e := *d
 		e.Op += " on " + name
 		return &e

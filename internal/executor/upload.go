@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/sandbox"
 	"github.com/bowline-sh/bowline/internal/transfer"
@@ -80,7 +81,8 @@ const scriptPlaces = `"$HOME/.cache/bowline/script" "${XDG_RUNTIME_DIR:-$HOME/.c
 
 // roomText makes a directory for the script in the first place from which programs may
 // run, and says where. %[1]s is its name, %[2]d staleAfter.
-const roomText = `umask 077; w=NOPLACE; for d in ` + scriptPlaces + `; do mkdir -p "$d" 2>/dev/null && [ -O "$d" ] && [ ! -L "$d" ] && chmod 700 "$d" || continue; ` +
+const roomText = `umask 077; w=NOPLACE; if [ -e ` + freeze.File + ` ] || [ -L ` + freeze.File + ` ]; then ` +
+	`echo "` + freeze.Mark + ` $([ -f ` + freeze.File + ` ] && dd if=` + freeze.File + ` bs=4096 count=1 2>/dev/null | tr "\n" "\001")"; exit 0; fi; for d in ` + scriptPlaces + `; do mkdir -p "$d" 2>/dev/null && [ -O "$d" ] && [ ! -L "$d" ] && chmod 700 "$d" || continue; ` +
 	`find "$d" -mindepth 1 -maxdepth 1 -mmin +%[2]d -exec rm -rf {} + 2>/dev/null; r=$d/%[1]s; mkdir "$r" 2>/dev/null || continue; ` +
 	`printf "#\041/bin/sh\nexit 0\n" >"$r/.try" && chmod 700 "$r/.try" && "$r/.try" 2>/dev/null && rm -f "$r/.try" && echo "BOWLINE-ROOM $r" && exit 0; ` +
 	`w=NOEXEC; rm -rf "$r"; done; echo "BOWLINE-$w"`
@@ -105,6 +107,9 @@ func (u *Upload) place(ctx context.Context, l *link.Link, t target.Target) (*pla
 	answer, err := fixed(ctx, l, fmt.Sprintf(roomText, p.room, staleAfter))
 	if err != nil {
 		return nil, withOp(op, err)
+	}
+	if err := freeze.FromMark(bytes.ReplaceAll([]byte(answer), []byte("\x01"), []byte("\n"))); err != nil {
+		return nil, err
 	}
 	dir, ok := strings.CutPrefix(answer, "BOWLINE-ROOM ")
 	switch {

@@ -261,6 +261,9 @@ func act(ctx context.Context, dir string, req actRequest, progress func(Progress
 	}
 	defer s.Close()
 	if req.Verb == VerbApply {
+		if err := frozen(); err != nil {
+			return SessionResult{Status: s.Status()}, err
+		}
 		if req.Approval == nil {
 			return SessionResult{Status: s.Status()}, diag.New(diag.Denied, "apply", "approve it with 'bowline approve "+req.Session+"'", "the call brings no approval")
 		}
@@ -299,6 +302,9 @@ func carryOut(ctx context.Context, s *apply.Session, dir string, req actRequest,
 		if st := s.Status(); st == plan.Executed || st == plan.RolledBack { // it went on while nobody followed
 			return SessionResult{Status: st, Done: len(s.Plan().Ops), Total: len(s.Plan().Ops)}, nil
 		}
+		if err := mayResume(req); err != nil {
+			return SessionResult{Status: s.Status(), Total: len(s.Plan().Ops)}, err
+		}
 		out, err = s.Resume(ctx, opts)
 	case VerbRollback:
 		if s.Status() == plan.RolledBack {
@@ -309,6 +315,15 @@ func carryOut(ctx context.Context, s *apply.Session, dir string, req actRequest,
 		err = diag.New(diag.Usage, "call helper", "", "unknown verb %q", req.Verb)
 	}
 	return SessionResult{Status: out.Status, Done: max(out.Done, 0), Total: out.Total, Notes: notes(out), Commands: ran(dir, out.Commands)}, err
+}
+
+// mayResume refuses to go on with what was broken off while this host or the client is
+// frozen. What a process is at work on goes on, and a rollback takes the rest back.
+func mayResume(req actRequest) error {
+	if err := frozen(); err != nil || !req.Follow {
+		return err
+	}
+	return diag.New(diag.Refused, "resume session "+req.Session, "take it back with 'bowline rollback "+req.Session+"'", "nothing is at work on it, and the client is frozen")
 }
 
 func describe(ev apply.Event) string {

@@ -58,6 +58,9 @@ type SessionRequest struct {
 	DryRun  bool          `json:"dry_run,omitempty"` // rollback: only say what it would do
 	Rerun   bool          `json:"rerun,omitempty"`   // resume: run an interrupted command again
 	Skip    bool          `json:"skip,omitempty"`    // resume: take an interrupted command as done
+	// Follow, with resume, only follows what is being done or says that it is done: the
+	// client is frozen.
+	Follow bool `json:"follow,omitempty"`
 }
 
 // SessionResult is where a session stands after a call.

@@ -1,6 +1,7 @@
 // Package helper is the far side: what the helper binary does on a target when a
 // client calls it over package frame. It decides nothing about who may do what;
-// the client's gate and, for plans, the approval do.
+// the client's gate and, for plans, the approval do. What root of the target says in
+// /etc/bowline holds whatever a client asks for.
 //
 // What this package links runs on other people's machines: no SSH, HTTP, SQL or
 // command-line library, see test/arch.
@@ -15,6 +16,7 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/frame"
+	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/profile"
 )
 
@@ -39,15 +41,32 @@ func Serve(ctx context.Context, r io.Reader, w io.Writer) error {
 	takeOver()
 	native := newNative()
 	err := frame.Serve(ctx, r, w, func(ctx context.Context, r *frame.Request) (any, error) {
-		if r.Verb == VerbRun {
-			return run(ctx, native, r)
+		if r.Verb != VerbRun {
+			return handle(ctx, r)
 		}
-		return handle(ctx, r)
+		if err := frozen(); err != nil {
+			return nil, err
+		}
+		return run(ctx, native, r)
 	})
 	return errors.Join(err, native.Close())
 }
 
+// frozen refuses what would begin while this host is frozen.
+func frozen() error {
+	if f, ok := freeze.Read(); ok {
+		return f.Here()
+	}
+	return nil
+}
+
 func handle(ctx context.Context, r *frame.Request) (any, error) {
+	switch r.Verb {
+	case VerbPlan, VerbSelect, VerbScan, VerbFind, VerbSend, VerbReceive:
+		if err := frozen(); err != nil {
+			return nil, err
+		}
+	}
 	switch r.Verb {
 	case VerbPing:
 		return struct{}{}, nil

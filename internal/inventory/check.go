@@ -3,12 +3,14 @@ package inventory
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/sandbox"
 	"github.com/bowline-sh/bowline/internal/transport"
@@ -113,6 +115,8 @@ func tryDefault(ctx context.Context, l *link.Link, p profile.Profile) Check {
 		Spec: sandbox.Spec{Profile: p, Argv: []string{"ls", "-d", "/etc"}}, Timeout: 10 * time.Second, Stdout: &out, Stderr: &errw,
 	})
 	switch {
+	case errors.Is(err, freeze.ErrFrozen):
+		return failed("freeze", err)
 	case err != nil:
 		return failed("sandbox", err)
 	case res.ExitCode != 0 || strings.TrimSpace(out.String()) != "/etc":

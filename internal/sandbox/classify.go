@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/transport"
 )
 
@@ -158,6 +159,9 @@ var (
 // on the target, code the status of the shell.
 func Diagnose(text string, code int, spec Spec) error {
 	text = strings.TrimSpace(text)
+	if err := freeze.FromMark([]byte(text)); err != nil {
+		return err
+	}
 	const op = "start sandbox"
 	if m := execRE.FindStringSubmatch(text); m != nil {
 		if strings.Contains(m[2], "No such file") {

@@ -23,6 +23,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/config"
 	"github.com/bowline-sh/bowline/internal/engine"
 	"github.com/bowline-sh/bowline/internal/executor"
+	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/helperbin"
 	"github.com/bowline-sh/bowline/internal/inventory"
 	"github.com/bowline-sh/bowline/internal/keys"
@@ -63,6 +64,7 @@ type Paths struct {
 	Audit      string // directory
 	AuditHead  string // file that repeats the head of the log, apart from it
 	Store      string // sessions
+	Freeze     string // what is frozen from this client
 }
 
 // Parts are what a client is made of.
@@ -74,6 +76,7 @@ type Parts struct {
 	Inventory *inventory.Inventory
 	Tester    inventory.Tester
 	Keys      *keys.Keeper
+	Freezer   inventory.Freezer
 	Profiles  config.Profiles
 	Paths     Paths
 
@@ -110,6 +113,7 @@ func FindPaths(o Options) (Paths, config.Dirs, error) {
 		Config: filepath.Join(dirs.Config, "config.toml"), Profiles: filepath.Join(dirs.Config, "profiles"),
 		KnownHosts: filepath.Join(dirs.Config, "known_hosts"), Audit: filepath.Join(dirs.State, "audit"),
 		AuditHead: filepath.Join(dirs.State, "audit-head.json"), Store: filepath.Join(dirs.State, "bowline.db"),
+		Freeze: filepath.Join(dirs.State, "freeze.json"),
 	}, dirs, nil
 }
 
@@ -186,17 +190,20 @@ func (p *Parts) connect(o Options, home string) {
 		p, err := p.Profiles.Get(name)
 		return p.Profile, err
 	}
+	frozen := freeze.Gate{File: p.Paths.Freeze}
+	p.Freezer = inventory.Freezer{Gate: frozen, Links: p.links, Recorder: p.log, Who: p.Who(), Now: time.Now}
 	p.Engine = engine.New(engine.Config{
 		Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Store: p.store.open, Now: time.Now,
 		User: login(), Host: hostname(), Surface: first(o.Surface, "api"), Client: o.Client, Rules: approvalRules(p.cfg.Approval, o), Profile: named, Default: p.cfg.Profile,
+		Frozen: frozen.Check,
 	})
 	p.Executor = executor.New(executor.Config{
 		Target: p.Resolve, Default: p.cfg.Profile, Links: p.links, Recorder: p.log, Helpers: helpers,
-		Profile: named,
+		Profile: named, Frozen: frozen.Check,
 	})
-	p.Copier = copier.New(copier.Config{Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Rules: p.transferRules, Now: time.Now})
+	p.Copier = copier.New(copier.Config{Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Rules: p.transferRules, Now: time.Now, Frozen: frozen.Check})
 	p.boxLinks = link.NewPool(direct, direct)
-	p.Boxes = box.New(box.Config{Target: p.Resolve, Links: p.boxLinks, Recorder: p.log})
+	p.Boxes = box.New(box.Config{Target: p.Resolve, Links: p.boxLinks, Recorder: p.log, Frozen: frozen.Check})
 	p.Inventory = inventory.New(inventory.Config{
 		Find: p.find, Editor: reloading{editor, p, home}, Scan: dialer.Scan, KnownHosts: p.Paths.KnownHosts, Recorder: p.log,
 	})

@@ -13,12 +13,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"sync"
 
 	"github.com/pkg/sftp"
 
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/transfer"
 	"github.com/bowline-sh/bowline/internal/transport"
 )
@@ -122,6 +124,21 @@ func (p *Place) ReadFile(name string) ([]byte, error) {
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, 16<<20))
+}
+
+// Frozen refuses work on a target that is frozen, or of which that cannot be known.
+func (p *Place) Frozen() error {
+	info, err := p.client.Lstat(freeze.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	f := freeze.Freeze{Reason: "whether it is cannot be seen over SFTP"}
+	if err == nil && info.Mode().IsRegular() {
+		if b, err := p.ReadFile(freeze.File); err == nil {
+			f = freeze.Parse(b)
+		}
+	}
+	return f.Here()
 }
 
 func join(base, p string) string {

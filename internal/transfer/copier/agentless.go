@@ -2,8 +2,10 @@ package copier
 
 import (
 	"context"
+	"errors"
 	"io"
 
+	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/transfer"
 	"github.com/bowline-sh/bowline/internal/transfer/agentless"
@@ -21,6 +23,9 @@ func (p *copying) agentless(ctx context.Context, t target.Target, l *link.Link) 
 	place, err := agentless.Open(ctx, l, p.rules)
 	if err != nil {
 		return nil, err
+	}
+	if err := place.Frozen(); err != nil {
+		return nil, errors.Join(freeze.Named(err, t.Name), place.Close())
 	}
 	return &agentlessSide{placeSide: placeSide{p: p, place: place, label: t.Name, kind: wayAgentless}, link: l, sftp: place}, nil
 }

@@ -29,7 +29,7 @@ type Recorder interface {
 	End(ctx context.Context, id string, out audit.Outcome) error
 }
 
-// Config is what a Copier is made of; every field is required but Helpers.
+// Config is what a Copier is made of; every field is required but Helpers and Frozen.
 type Config struct {
 	Target   func(name string) (target.Target, error) // accepted targets only; does no I/O
 	Links    *link.Pool
@@ -37,6 +37,9 @@ type Config struct {
 	Recorder Recorder
 	Rules    func() transfer.Policy // for paths of targets
 	Now      func() time.Time
+	// Frozen reports why nothing may begin on a target, or nil; optional. The target
+	// asks its own switch besides.
+	Frozen func(target string) error
 }
 
 // Copier copies files. Methods may be called concurrently.
@@ -155,7 +158,11 @@ func (c *Copier) accept(req Request) (*copying, error) {
 	}
 	for _, l := range append(append([]Location{}, req.Sources...), req.Dest) {
 		if l.Target != "" {
-			if _, err := c.cfg.Target(l.Target); err != nil {
+			t, err := c.cfg.Target(l.Target)
+			if err == nil && c.cfg.Frozen != nil {
+				err = c.cfg.Frozen(t.Name)
+			}
+			if err != nil {
 				return p, err
 			}
 		}

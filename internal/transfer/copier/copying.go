@@ -11,6 +11,7 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/transfer"
 	"github.com/bowline-sh/bowline/internal/transport"
@@ -151,14 +152,14 @@ func (p *copying) prepare(ctx context.Context) error {
 		Notice: p.notice,
 	})
 	if err != nil {
-		return withOp(err, "read", p.src.name())
+		return withOp(freeze.Named(err, p.src.name()), "read", p.src.name())
 	}
 	if len(p.list) == 0 {
 		return diag.New(diag.Failure, "copy", "", "there is nothing to copy")
 	}
 	one := len(p.req.Sources) == 1 && (len(tops) == 1 || tops["."])
 	if p.dest, err = p.dst.find(ctx, p.req.Dest.Path, one); err != nil {
-		return withOp(err, "find destination", p.dst.name())
+		return withOp(freeze.Named(err, p.dst.name()), "find destination", p.dst.name())
 	}
 	if p.req.Sources[0].stream() && len(p.dest.Name) == 0 {
 		return usage("%q is a directory; write the name that the file shall have", p.req.Dest.Path)

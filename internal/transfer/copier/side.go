@@ -9,6 +9,7 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/frame"
+	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/helper"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/transfer"
@@ -55,6 +56,9 @@ func (p *copying) side(ctx context.Context, l Location, source bool) (side, erro
 		return nil, err
 	}
 	if t.Kind == target.Local {
+		if f, ok := freeze.Read(); ok {
+			return nil, freeze.Named(f.Here(), t.Name)
+		}
 		home, err := os.UserHomeDir()
 		if err != nil {
 			return nil, err
