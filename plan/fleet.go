@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -23,9 +22,9 @@ const FleetDigits = 6
 // classDigits is how many digits of an effect name a class.
 const classDigits = 6
 
-// classRE is what may stand after the dot: no less than four digits, so that nobody means
-// a class by accident.
-var classRE = regexp.MustCompile(`^[0-9a-f]{4,64}$`)
+// isClass reports whether s may stand after the dot: no less than four digits, so that
+// nobody means a class by accident.
+func isClass(s string) bool { return len(s) >= 4 && len(s) <= 64 && consists(s, hexits) }
 
 // MemberID is the id of the session of a fleet's target n, from 1.
 func MemberID(fleet string, n int) string { return fmt.Sprintf("%s-%04x", fleet, n) }
@@ -39,8 +38,8 @@ func ClassID(fleet, effect string) string {
 // ParseFleetID takes the id of a fleet or class apart. prefix is the beginning of the
 // effect's digits, "" for a whole fleet.
 func ParseFleetID(id string) (fleet, prefix string, err error) {
-	fleet, prefix, isClass := strings.Cut(id, ".")
-	if ValidID(fleet) != nil || isClass && !classRE.MatchString(prefix) {
+	fleet, prefix, dot := strings.Cut(id, ".")
+	if ValidID(fleet) != nil || dot && !isClass(prefix) {
 		return "", "", fmt.Errorf("%q is no id: they look like 20261121-fix-nginx-a3f2, of a fleet 20261121-fix-nginx-a3f20c, of a class 20261121-fix-nginx-a3f20c.9e1b77", id)
 	}
 	return fleet, prefix, nil

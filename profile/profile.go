@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -96,14 +95,24 @@ const (
 	MaxWall = 24 * time.Hour
 )
 
-// nameRE: names are file stems and part of MCP tool names.
-var nameRE = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,40}$`)
+// Characters of names.
+const (
+	lowercase = "abcdefghijklmnopqrstuvwxyz"
+	uppercase = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	decimals  = "0123456789"
+)
 
-var envRE = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+// validName reports whether name can be a profile's: names are file stems and part of
+// MCP tool names.
+func validName(name string) bool {
+	return name != "" && len(name) <= 41 && strings.Trim(name, lowercase+decimals+"_-") == "" && name[0] != '_' && name[0] != '-'
+}
 
 // ValidEnvName reports whether name can be an environment variable (POSIX
 // portable names, any case).
-func ValidEnvName(name string) bool { return envRE.MatchString(name) }
+func ValidEnvName(name string) bool {
+	return name != "" && strings.Trim(name, lowercase+uppercase+decimals+"_") == "" && !strings.Contains(decimals, name[:1])
+}
 
 // Error is a mistake in one field of a profile.
 type Error struct {
@@ -122,7 +131,7 @@ func bad(field, format string, args ...any) error {
 
 // Validate reports the first mistake as an [*Error].
 func (p Profile) Validate() error {
-	if !nameRE.MatchString(p.Name) {
+	if !validName(p.Name) {
 		return bad("name", "%q: use 1 to 41 lower-case letters, digits, '_' and '-'", p.Name)
 	}
 	if strings.ContainsAny(p.Description, "\n\r\x00") {
@@ -188,7 +197,7 @@ func (p Profile) validateMounts() error {
 
 func (p Profile) validateEnvironment() error {
 	for _, k := range slices.Sorted(maps.Keys(p.Environment)) {
-		if !envRE.MatchString(k) {
+		if !ValidEnvName(k) {
 			return bad("environment", "[%s]: not a variable name", k)
 		}
 		if strings.Contains(p.Environment[k], "\x00") {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -119,11 +119,16 @@ func clip(s string, max int) string {
 	return s[:max] + "..."
 }
 
-// failure is a way bubblewrap is known to fail.
+// failure is a way bubblewrap is known to fail: its text begins with a word of begins, or
+// has one of has.
 type failure struct {
-	match *regexp.Regexp
-	what  string
-	hint  string
+	begins, has []string
+	what, hint  string
+}
+
+func (f failure) explains(text string) bool {
+	return slices.ContainsFunc(f.begins, func(w string) bool { return strings.HasPrefix(text, w) }) ||
+		slices.ContainsFunc(f.has, func(w string) bool { return strings.Contains(text, w) })
 }
 
 // InstallHint says how to get bubblewrap.
@@ -140,20 +145,31 @@ const (
 
 func failures() []failure {
 	return []failure{
-		{regexp.MustCompile(`Failed RTM_NEWADDR|setting up uid map: Permission denied|setting up uid map: Operation not permitted`), "AppArmor keeps bubblewrap from using user namespaces", hintAppArmor},
-		{regexp.MustCompile(`No permissions to creat\w+ new namespace|Creating new namespace failed|unprivileged user namespaces`), "the kernel forbids user namespaces", hintUserns},
-		{regexp.MustCompile(`^unshare: |^mount: |pivot_root|Failed to mount tmpfs|Can't mount proc|Failed to make / slave|Unable to mount`), "bubblewrap may not mount here", hintNested},
-		{regexp.MustCompile(`Can't (mkdir|create file)`), "the profile mounts something at a path that does not exist inside a read-only directory", "bind its parent directories one by one, or make the path on the target"},
-		{regexp.MustCompile(`Unknown option`), "bubblewrap on the target is too old; 0.5.0 or newer is needed", "upgrade it on the target, and see 'bwrap --version' there"},
-		{regexp.MustCompile(`seccomp`), "the kernel of the target does not take the seccomp filter", "see 'bowline doctor' for this target"},
-		{regexp.MustCompile(`Resource temporarily unavailable|Cannot allocate memory`), "the target is out of processes or memory", "raise limits.processes or limits.memory of the profile, or try again when the target is less busy"},
+		{nil, []string{"Failed RTM_NEWADDR", "setting up uid map: Permission denied", "setting up uid map: Operation not permitted"}, "AppArmor keeps bubblewrap from using user namespaces", hintAppArmor},
+		// "creating" since bubblewrap 0.3, "create" before.
+		{nil, []string{"No permissions to creating new namespace", "No permissions to create new namespace", "Creating new namespace failed", "unprivileged user namespaces"}, "the kernel forbids user namespaces", hintUserns},
+		{[]string{"unshare: ", "mount: "}, []string{"pivot_root", "Failed to mount tmpfs", "Can't mount proc", "Failed to make / slave", "Unable to mount"}, "bubblewrap may not mount here", hintNested},
+		{nil, []string{"Can't mkdir", "Can't create file"}, "the profile mounts something at a path that does not exist inside a read-only directory", "bind its parent directories one by one, or make the path on the target"},
+		{nil, []string{"Unknown option"}, "bubblewrap on the target is too old; 0.5.0 or newer is needed", "upgrade it on the target, and see 'bwrap --version' there"},
+		{nil, []string{"seccomp"}, "the kernel of the target does not take the seccomp filter", "see 'bowline doctor' for this target"},
+		{nil, []string{"Resource temporarily unavailable", "Cannot allocate memory"}, "the target is out of processes or memory", "raise limits.processes or limits.memory of the profile, or try again when the target is less busy"},
 	}
 }
 
-var (
-	chdirRE = regexp.MustCompile(`Can't chdir to (.*): `)
-	execRE  = regexp.MustCompile(`execvp (.*): (.*)`)
-)
+// said takes what follows words in the first line that has them apart at its last
+// colon: bubblewrap says "execvp NAME: REASON", and a name may hold colons.
+func said(text, words string) (name, reason string, ok bool) {
+	_, rest, ok := strings.Cut(text, words)
+	if !ok {
+		return "", "", false
+	}
+	rest, _, _ = strings.Cut(rest, "\n")
+	i := strings.LastIndex(rest, ": ")
+	if i < 0 {
+		return "", "", false
+	}
+	return rest[:i], rest[i+2:], true
+}
 
 // Diagnose explains why bwrap did not execute the command. text is what it said
 // on the target, code the status of the shell.
@@ -163,16 +179,16 @@ func Diagnose(text string, code int, spec Spec) error {
 		return err
 	}
 	const op = "start sandbox"
-	if m := execRE.FindStringSubmatch(text); m != nil {
-		if strings.Contains(m[2], "No such file") {
+	if _, why, ok := said(text, "execvp "); ok {
+		if strings.Contains(why, "No such file") {
 			return diag.New(diag.NotFound, op, "see which programs and paths the profile shows with 'bowline profile show "+spec.Profile.Name+"'",
 				"%q is not found inside profile %s", spec.Argv[0], spec.Profile.Name)
 		}
-		return diag.New(diag.Refused, op, "", "%q cannot be executed inside profile %s: %s", spec.Argv[0], spec.Profile.Name, clip(m[2], 100))
+		return diag.New(diag.Refused, op, "", "%q cannot be executed inside profile %s: %s", spec.Argv[0], spec.Profile.Name, clip(why, 100))
 	}
-	if m := chdirRE.FindStringSubmatch(text); m != nil {
+	if dir, _, ok := said(text, "Can't chdir to "); ok {
 		return diag.New(diag.Usage, op, "choose a directory that the profile shows, with --cwd",
-			"the working directory %q does not exist inside profile %s; nothing ran", clip(m[1], 200), spec.Profile.Name)
+			"the working directory %q does not exist inside profile %s; nothing ran", clip(dir, 200), spec.Profile.Name)
 	}
 	if code == 127 && strings.Contains(text, "unshare") {
 		return diag.New(diag.Sandbox, op, "install util-linux on the target", "unshare is not installed on the target; root needs it for a read-only /dev")
@@ -185,7 +201,7 @@ func Diagnose(text string, code int, spec Spec) error {
 			"the command is too long for the target: one argument may hold 128 KiB, all of them about 2 MiB")
 	}
 	for _, f := range failures() {
-		if f.match.MatchString(text) {
+		if f.explains(text) {
 			return diag.New(diag.Sandbox, op, f.hint, "%s (%q)", f.what, clip(text, 300))
 		}
 	}
