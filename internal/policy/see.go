@@ -187,6 +187,7 @@ func (s *seer) shell(words []Word) {
 	text, args, why := shellArgs(words)
 	switch {
 	case why != "":
+		s.unseen(name + ": " + why)
 		s.add(Command{Words: words, Opaque: why})
 	case text != nil && text.Unknown:
 		s.unseen("what " + name + " -c runs is only known when it runs")
@@ -211,6 +212,9 @@ func shellArgs(words []Word) (text *Word, args []Word, why string) {
 	i := 1
 	for ; i < len(words); i++ {
 		w := words[i]
+		if w.Unknown && command {
+			break
+		}
 		if w.Unknown {
 			return nil, nil, "its arguments are only known when it runs"
 		}

@@ -237,6 +237,7 @@ func (s *seer) command(cmd syntax.Command, sh *shell) {
 		}
 		s.stmt(c.Body, sh)
 	case *syntax.ArithmCmd:
+		s.unseen("(( begins arithmetic in bash, and two subshells elsewhere")
 		s.arithmetic(c.X, sh)
 	case *syntax.LetClause:
 		for _, x := range c.Exprs {
@@ -516,12 +517,15 @@ func braces(w *syntax.Word) bool {
 // expands reports whether a plain text of a word may become something that is no path
 // with this beginning: an option, or the directory above.
 func expands(text string, first bool) bool {
+	if first && (text == "[" || text == "[[") {
+		return false
+	}
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
 		case '\\':
 			i++
 		case '*', '?', '[':
-			if i == 0 && (!first || len(text) > 1 || text != "[") || strings.HasSuffix(text[:i], "/.") || text[:i] == "." || text[0] == '-' {
+			if i == 0 || strings.HasSuffix(text[:i], "/.") || text[:i] == "." || text[0] == '-' {
 				return true
 			}
 		}
