@@ -53,8 +53,9 @@ func (r Report) Dynamic() bool { return len(r.Unseen) > 0 }
 
 // Bounds on what is looked at: beyond them nothing is known.
 const (
-	maxText     = 1 << 20 // bytes of one script
-	maxDepth    = 12      // shells within shells
+	maxText     = 64 << 10 // bytes of one text; the parser takes a stack of a few KiB for each level
+	maxParsed   = 1 << 20  // bytes of all texts, each as often as it is read
+	maxDepth    = 12       // shells within shells
 	maxCommands = 20000
 )
 
@@ -62,7 +63,8 @@ const (
 // shell, reads from its standard input, nil if nothing is known of that; without argv
 // it is run by its own first line.
 func Commands(argv []string, script []byte) Report {
-	s := &seer{stdin: script}
+	room := maxParsed
+	s := &seer{stdin: script, room: &room}
 	if len(argv) == 0 {
 		argv = interpreter(script)
 	}
@@ -76,7 +78,8 @@ func Commands(argv []string, script []byte) Report {
 
 // Script returns every simple command of a text that shell would run.
 func Script(shell, text string) Report {
-	s := &seer{}
+	room := maxParsed
+	s := &seer{room: &room}
 	s.text(shell, text)
 	return s.out
 }
@@ -100,6 +103,7 @@ type seer struct {
 	out   Report
 	stdin []byte // what the outermost shell reads; used once
 	depth int
+	room  *int // bytes that may still be parsed; every shell within a shell is read twice
 }
 
 func (s *seer) unseen(why string) {

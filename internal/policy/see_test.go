@@ -43,7 +43,7 @@ var seen = []struct{ text, commands, unseen string }{
 	{"(rm x)", "rm x", ""},
 	{"{ rm x; }", "rm x", ""},
 	{"((rm x))", "rm x", "cannot be parsed"},
-	{"((1))", "", "two subshells"},
+	{"((1))", "1", "two subshells"},
 	{"time rm x", "rm x", ""},
 	{"ls;\\\nrm x", "ls|rm x", ""},
 	{"ls \\\n; rm x", "ls|rm x", ""},

@@ -34,7 +34,11 @@ func (s *seer) text(name, text string) {
 	}
 	s.deeper(func() {
 		for i, d := range dialects(name) {
-			one := &seer{stdin: s.stdin, depth: s.depth}
+			if *s.room -= len(text) + 512; *s.room < 0 { // a parser costs as much as 512 bytes
+				s.unseen("there is too much to judge")
+				return
+			}
+			one := &seer{stdin: s.stdin, depth: s.depth, room: s.room}
 			one.parse(name, text, d)
 			s.merge(one.out, i > 0)
 		}
@@ -138,6 +142,9 @@ func (s *seer) redirect(r *syntax.Redirect, sh *shell) {
 	file := w.Text
 	if w.Unknown || strings.ContainsAny(file, "*?[") {
 		file = "?"
+	}
+	if r.Op != syntax.DplIn && r.Op != syntax.DplOut && number(r.Word.Lit()) {
+		s.unseen("a file of a redirection is called by digits, which shells read differently")
 	}
 	switch r.Op {
 	case syntax.Hdoc, syntax.DashHdoc:
@@ -285,10 +292,18 @@ func (s *seer) call(c *syntax.CallExpr, sh *shell) {
 	if len(words) == 0 {
 		return
 	}
+	if slices.Contains(reserved(), c.Args[0].Lit()) {
+		s.unseen("the word " + c.Args[0].Lit() + " stands where a command does, and shells read that differently")
+	}
 	if strings.ContainsAny(words[0].Text, "*?[~") && words[0].Text != "[" && words[0].Text != "[[" {
 		words[0].Unknown = true
 	}
 	s.run(words, sh)
+}
+
+// reserved are words that one shell or another does not take for a command.
+func reserved() []string {
+	return []string{"!", "{", "}", "[[", "]]", "case", "coproc", "do", "done", "elif", "else", "end", "esac", "fi", "for", "foreach", "function", "if", "in", "namespace", "repeat", "select", "then", "until", "while"}
 }
 
 func (s *seer) assign(a *syntax.Assign, sh *shell, exported bool) {

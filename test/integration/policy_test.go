@@ -277,3 +277,34 @@ func approvedBefore(t *testing.T, c *bowline.Client, dir string) string {
 	configure(t, c, strings.Replace(effectRule(dir, "require-two"), "max_deletions = 1\n", "", 1))
 	return x.ID
 }
+
+// TestNotify: a command is told of what a model proposes, as arguments and as JSON, and
+// of nothing else; that it fails is no error.
+func TestNotify(t *testing.T) {
+	s, _, dir := site(t)
+	out := t.TempDir()
+	script := filepath.Join(out, "hook")
+	text := "#!/bin/sh\nprintf '%s\\n' \"$@\" >> " + out + "/args\ncat >> " + out + "/doc\nexit 3\n"
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := openWith(t, fmt.Sprintf("[notify]\ncommand = [%q, \"{id} on {target}\", \"{note}\"]\n", script), s)
+	if _, err := c.Plan(t.Context(), bowline.PlanRequest{Target: "t0", Script: []byte("echo a > " + dir + "/a")}); err != nil {
+		t.Fatal(err)
+	}
+	x, err := c.Plan(model(t), bowline.PlanRequest{Target: "t0", Script: []byte("echo a > " + dir + "/a"), Note: "--evil; $(id)\x1b[2J"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil { // waits for the command
+		t.Fatal(err)
+	}
+	args, err := os.ReadFile(filepath.Join(out, "args"))
+	if want := x.ID + " on t0\n --evil; $(id) [2J\n"; err != nil || string(args) != want {
+		t.Errorf("arguments %q, %v; want %q", args, err, want)
+	}
+	doc, err := os.ReadFile(filepath.Join(out, "doc"))
+	if err != nil || !strings.Contains(string(doc), `"id":"`+x.ID+`"`) || !strings.Contains(string(doc), `"client":"claude"`) || strings.Count(string(doc), "\n") != 1 {
+		t.Errorf("standard input %q, %v", doc, err)
+	}
+}
