@@ -11,7 +11,6 @@ func TestBounded(t *testing.T) {
 	for name, text := range map[string]string{
 		"eval":          strings.Repeat("eval ", 1000) + "x",
 		"wrappers":      strings.Repeat("env ", 1000) + "x",
-		"traps":         strings.Repeat("trap '", 1000) + "x",
 		"many":          strings.Repeat("sh -c 'eval eval eval eval eval eval a';", 1000),
 		"brackets":      strings.Repeat("(", 60000),
 		"substitutions": strings.Repeat("$(", 30000),
