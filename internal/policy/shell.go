@@ -54,8 +54,27 @@ func unreadable(text string) string {
 		return "the script holds a NUL or carriage return, which shells read differently"
 	case !utf8.ValidString(text):
 		return "the script is not UTF-8"
+	case piled(text):
+		return "brackets are nested too deeply to judge"
 	}
 	return ""
+}
+
+// piled reports whether dozens of brackets are opened in a row: the parser tries each in
+// several ways, which takes it the square of their number.
+func piled(text string) bool {
+	const most = 40
+	n := 0
+	for i := 0; i < len(text) && n <= most; i++ {
+		switch text[i] {
+		case '(', '{':
+			n++
+		case ' ', '\t', '\n', '$', '!', '-', '+', '~', '"':
+		default:
+			n = 0
+		}
+	}
+	return n > most
 }
 
 func (s *seer) parse(name, text string, d syntax.LangVariant) {
