@@ -124,6 +124,10 @@ var seen = []struct{ text, commands, unseen string }{
 	// Functions, aliases, builtins.
 	{"f() { rm x; }; f", "rm x", ""},
 	{"f() { rm x; }", "rm x", ""},
+	{"f()! { rm x; }; f", "rm x", "no group"},
+	{"cat < 0< x", "cat", "called by digits"},
+	{"cat <0< x", "cat", "called by digits"},
+	{"in x", "in x", "the word in"},
 	{"ls() { rm x; }; ls", "rm x", ""},
 	{"f; f() { :; }", "f|:", ""},
 	{"if false; then f() { :; }; fi; f", "false|:|f", ""},

@@ -261,6 +261,9 @@ func (s *seer) command(cmd syntax.Command, sh *shell) {
 		if c.Name == nil {
 			s.unseen("a function has no name")
 		}
+		if _, simple := c.Body.Cmd.(*syntax.CallExpr); simple || c.Body.Cmd == nil || c.Body.Negated {
+			s.unseen("a function's body is no group, and shells read that differently")
+		}
 		s.stmt(c.Body, sh)
 	case *syntax.ArithmCmd:
 		s.unseen("(( begins arithmetic in bash, and two subshells elsewhere")
