@@ -83,7 +83,7 @@ type Parts struct {
 	gate    *gate.Gate
 	rules   *rules
 	notices sync.WaitGroup // commands of [notify] under way
-	runtime string // directory of sockets; "" if there is none
+	runtime string         // directory of sockets; "" if there is none
 
 	// mu guards cfg, which an edit replaces.
 	mu  sync.Mutex
