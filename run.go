@@ -69,7 +69,7 @@ func (c *Client) Run(ctx context.Context, req RunRequest) (RunResult, error) {
 	}
 	res, err := c.parts.Executor.Run(ctx, executor.Request{
 		Target: req.Target, Profile: req.Profile, Argv: req.Argv, Env: req.Env, Secrets: req.Secrets, Cwd: req.Cwd,
-		Timeout: req.Timeout, Stdin: input(req), Digests: digests(req), Upload: upload,
+		Timeout: req.Timeout, Stdin: input(req), Digests: digests(req), Upload: upload, Script: req.Script,
 		Stdout: sink(req.Stdout, &out, req.Discard), Stderr: sink(req.Stderr, &errw, req.Discard),
 	})
 	return RunResult{

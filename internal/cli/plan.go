@@ -105,7 +105,10 @@ func (env *Env) planOne(ctx context.Context, c *bowline.Client, opts planOptions
 		return printJSON(env.Stdout, newJSONSession(s, true))
 	}
 	env.showSession(ctx, c, s)
-	if len(s.Plan.Ops) > 0 {
+	switch {
+	case s.Status == plan.Approved:
+		env.say("approved by the policy (%s); carry it out with 'bowline apply %s'", safe(s.Message), s.ID)
+	case len(s.Plan.Ops) > 0:
 		env.say("read the diff with 'bowline diff %s', then 'bowline approve %s' and 'bowline apply %s'", s.ID, s.ID, s.ID)
 	}
 	return nil

@@ -229,7 +229,15 @@ func (env *Env) approve(ctx context.Context, c *bowline.Client, s bowline.Sessio
 	if err != nil {
 		return err
 	}
-	env.say("approved until %s; carry it out with 'bowline apply %s'", a.Expires.Local().Format(time.DateTime), s.ID)
+	now, err := c.Session(ctx, s.ID)
+	if err != nil {
+		return err
+	}
+	if now.Status == plan.Pending {
+		env.say("your approval is kept, and more is wanted: %s", safe(now.Message))
+	} else {
+		env.say("approved until %s; carry it out with 'bowline apply %s'", a.Expires.Local().Format(time.DateTime), s.ID)
+	}
 	if s.ID != whole {
 		return c.Cancel(ctx, whole, "approved in part as "+s.ID)
 	}

@@ -40,6 +40,8 @@ func (b *builder) build(f file) {
 		b.fault([]string{"transfer", "allow"}, "an empty list would allow nothing; leave it out to allow everything")
 	}
 	b.link(f.Link)
+	b.policy(f.Policy)
+	b.notify(f.Notify)
 }
 
 // defaultPersist is how long links stay open between invocations.

@@ -21,6 +21,8 @@ type file struct {
 	Approval        fileApproval            `toml:"approval"`
 	Link            fileLink                `toml:"link"`
 	Transfer        fileTransfer            `toml:"transfer"`
+	Policy          filePolicy              `toml:"policy"`
+	Notify          fileNotify              `toml:"notify"`
 }
 
 type fileTarget struct {
@@ -76,6 +78,55 @@ type fileTransfer struct {
 	Refuse []string `toml:"refuse"`
 }
 
+type filePolicy struct {
+	Rule   []fileRule   `toml:"rule"`
+	Limit  []fileLimit  `toml:"limit"`
+	Effect []fileEffect `toml:"effect"`
+}
+
+type fileRule struct {
+	Name     string   `toml:"name"`
+	Who      []string `toml:"who"`
+	Do       []string `toml:"do"`
+	On       string   `toml:"on"`
+	Profiles []string `toml:"profiles"`
+	Commands []string `toml:"commands"`
+	Writes   []string `toml:"writes"`
+	Decision string   `toml:"decision"`
+	Reason   string   `toml:"reason"`
+}
+
+type fileLimit struct {
+	Name       string   `toml:"name"`
+	Who        []string `toml:"who"`
+	Do         []string `toml:"do"`
+	Rate       string   `toml:"rate"`
+	Concurrent int      `toml:"concurrent"`
+}
+
+type fileEffect struct {
+	Name         string   `toml:"name"`
+	Who          []string `toml:"who"`
+	On           string   `toml:"on"`
+	Paths        []string `toml:"paths"`
+	Kinds        []string `toml:"kinds"`
+	Setuid       *bool    `toml:"setuid"`
+	MaxDeletions *int     `toml:"max_deletions"`
+	MaxChanges   *int     `toml:"max_changes"`
+	Packages     []string `toml:"packages"`
+	Users        []string `toml:"users"`
+	Units        []string `toml:"units"`
+	Commands     []string `toml:"commands"`
+	Classes      []string `toml:"classes"`
+	Severity     string   `toml:"severity"`
+	Decision     string   `toml:"decision"`
+	Reason       string   `toml:"reason"`
+}
+
+type fileNotify struct {
+	Command []string `toml:"command"`
+}
+
 // keysOf returns the keys of a stored table.
 func keysOf(table any) []string {
 	t := reflect.TypeOf(table)
@@ -107,9 +158,28 @@ func unknown(key []string) (n int, known []string) {
 		at, known = 1, keysOf(fileApproval{})
 	case "transfer":
 		at, known = 1, keysOf(fileTransfer{})
+	case "notify":
+		at, known = 1, keysOf(fileNotify{})
+	case "policy":
+		return unknownInPolicy(key)
 	}
 	if at > 0 && len(key) > at && !slices.Contains(known, key[at]) {
 		return at + 1, known
+	}
+	return 0, nil
+}
+
+// unknownInPolicy is unknown for the lists of tables below [policy].
+func unknownInPolicy(key []string) (n int, known []string) {
+	if len(key) < 2 {
+		return 0, nil
+	}
+	if known = keysOf(filePolicy{}); !slices.Contains(known, key[1]) {
+		return 2, known
+	}
+	tables := map[string]any{"rule": fileRule{}, "limit": fileLimit{}, "effect": fileEffect{}}
+	if known = keysOf(tables[key[1]]); len(key) > 2 && !slices.Contains(known, key[2]) {
+		return 3, known
 	}
 	return 0, nil
 }

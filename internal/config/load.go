@@ -26,6 +26,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/policy"
 	"github.com/bowline-sh/bowline/target"
 )
 
@@ -40,6 +41,8 @@ type Config struct {
 	Approval      Approval
 	Persist       time.Duration // how long links stay open between invocations; 0: not at all
 	Transfer      Transfer
+	Policy        policy.Policy
+	Notify        []string // argument vector to run when a model's session waits; nil: none
 	Notes         []string // what a person should know, one line each
 
 	targets []target.Target // in the order of the file, then local

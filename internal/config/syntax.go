@@ -112,6 +112,27 @@ func (s *syntax) position(key []string) (line, column int) {
 	return 1, 1
 }
 
+// element is the line and column of a field of the nth table, from 0, of a list of
+// tables [[key]]; of its header if the field is not there.
+func (s *syntax) element(key []string, nth int, field string) (line, column int) {
+	at, n := -1, -1
+	for _, x := range s.exprs {
+		if x.array && slices.Equal(x.key, key) {
+			if n++; n == nth {
+				at = x.first
+			}
+			continue
+		}
+		if n == nth && x.isValue() && slices.Equal(x.key, append(slices.Clone(key), field)) {
+			at = x.first
+		}
+	}
+	if at < 0 {
+		return s.position(key)
+	}
+	return s.lineAt(at), at - bytes.LastIndexByte(s.data[:at], '\n')
+}
+
 // line is the line of a key; see position.
 func (s *syntax) line(key []string) int {
 	line, _ := s.position(key)

@@ -25,6 +25,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/helper"
 	"github.com/bowline-sh/bowline/internal/link"
+	"github.com/bowline-sh/bowline/internal/policy"
 	"github.com/bowline-sh/bowline/internal/store"
 	"github.com/bowline-sh/bowline/internal/transport"
 	"github.com/bowline-sh/bowline/plan"
@@ -36,6 +37,13 @@ import (
 type Recorder interface {
 	Begin(ctx context.Context, in audit.Intent) (id string, err error)
 	End(ctx context.Context, id string, out audit.Outcome) error
+}
+
+// Gate is the configured policy: Enter is executor.Gate's, Judge asks the rules of
+// effects about a plan.
+type Gate interface {
+	Enter(ctx context.Context, r policy.Request) (leave func(), err error)
+	Judge(p policy.Planned) (policy.Judgement, error)
 }
 
 // Config is what an Engine is made of; every field is required.
@@ -58,6 +66,10 @@ type Config struct {
 	// Frozen reports why nothing may begin on a target, or nil; optional. The target
 	// asks its own switch besides.
 	Frozen func(target string) error
+	Gate   Gate
+	// Notify tells somebody that a model's session waits for a person; optional. It
+	// must not block.
+	Notify func(s store.Session)
 }
 
 // Rules are what an approval must be besides a person's decision.
@@ -81,7 +93,7 @@ type Engine struct {
 
 // New returns an Engine. It does no I/O.
 func New(cfg Config) *Engine {
-	if cfg.Target == nil || cfg.Links == nil || cfg.Helpers == nil || cfg.Recorder == nil || cfg.Store == nil || cfg.Now == nil || cfg.Profile == nil {
+	if cfg.Target == nil || cfg.Links == nil || cfg.Helpers == nil || cfg.Recorder == nil || cfg.Store == nil || cfg.Now == nil || cfg.Profile == nil || cfg.Gate == nil {
 		panic("engine: Config is incomplete")
 	}
 	return &Engine{cfg: cfg}
@@ -149,14 +161,24 @@ func (e *Engine) Plan(ctx context.Context, req PlanRequest, m Member) (Planned, 
 	if err == nil {
 		prof, err = e.cfg.Profile(cmp.Or(req.Profile, t.Profile, e.cfg.Default))
 	}
+	leave := func() {}
+	if err == nil {
+		leave, err = e.cfg.Gate.Enter(ctx, planned(policy.Request{Target: t.Name, Profile: prof.Name, Argv: req.Argv, Script: req.Script}))
+	}
 	id, aerr := e.cfg.Recorder.Begin(ctx, e.planIntent(req, t))
+	if err == nil {
+		defer leave()
+	}
 	if err != nil || aerr != nil {
 		return Planned{}, errors.Join(err, aerr, e.end(ctx, id, audit.Outcome{Err: err}))
 	}
 	p, out, err := e.plan(ctx, req, m, where{t, prof})
 	p.AuditID = id
 	out.Err = err
-	return p, errors.Join(err, e.end(ctx, id, out))
+	if err = errors.Join(err, e.end(ctx, id, out)); err != nil {
+		return p, err
+	}
+	return p, e.settle(ctx, &p)
 }
 
 func (e *Engine) frozen(name string) error {

@@ -127,11 +127,11 @@ func (e *Engine) Decide(ctx context.Context, id string, what Decision) (plan.App
 		if err := what.names(verb, d); err != nil {
 			return err
 		}
+		if !what.Reject {
+			return e.approve(ctx, d, &a)
+		}
 		if !plan.CanMove(d.Status, to) {
 			return illegal(verb, d)
-		}
-		if err := e.approver(ctx, d, &a); err != nil {
-			return err
 		}
 		s, err := e.cfg.Store(ctx)
 		if err != nil {
@@ -164,9 +164,6 @@ func (what Decision) names(verb string, d Detail) error {
 
 // approver holds an approval to the rules, and signs it.
 func (e *Engine) approver(ctx context.Context, d Detail, a *plan.Approval) error {
-	if a.Reject {
-		return nil
-	}
 	if e.cfg.Rules.TwoPerson && a.User == d.User {
 		return diag.New(diag.Denied, "approve "+d.ID, "ask somebody else to type 'bowline approve "+d.ID+"'", "%s asked for it, and approval.two_person wants another person to approve it", d.User)
 	}
@@ -235,6 +232,11 @@ func (e *Engine) Select(ctx context.Context, id string, sel Selection) (Planned,
 		if err := e.frozen(d.Target); err != nil {
 			return err
 		}
+		leave, err := e.enter(ctx, helper.VerbSelect, d)
+		if err != nil {
+			return err
+		}
+		defer leave()
 		t, err := e.cfg.Target(d.Target)
 		if err != nil {
 			return err
@@ -262,7 +264,11 @@ func (e *Engine) Select(ctx context.Context, id string, sel Selection) (Planned,
 		x, err = e.keep(ctx, k, res)
 		return err
 	})
-	return Planned{Session: x, Plan: res.Plan, Contents: res.Contents}, err
+	p := Planned{Session: x, Plan: res.Plan, Contents: res.Contents}
+	if err != nil {
+		return p, err
+	}
+	return p, e.settle(ctx, &p)
 }
 
 func selectRequest(d Detail, sel Selection, id string, now time.Time) helper.SelectRequest {
@@ -356,11 +362,21 @@ func (e *Engine) act(ctx context.Context, verb, id string, o Options, from ...pl
 		if !allowed {
 			return illegal(verb, d)
 		}
+		leave, err := e.enter(ctx, verb, d)
+		if err != nil {
+			return err
+		}
+		defer leave()
 		frozen := e.frozen(d.Target)
 		if frozen != nil && verb == helper.VerbApply {
 			return frozen
 		}
 		o.follow = frozen != nil
+		if verb == helper.VerbApply {
+			if err := e.sufficient(d); err != nil {
+				return err
+			}
+		}
 		res, err = e.onTarget(ctx, verb, d, o)
 		if o.follow && verb == helper.VerbResume && diag.KindOf(err) == diag.Refused {
 			return errors.Join(frozen, err)
@@ -452,6 +468,11 @@ func (e *Engine) Confirm(ctx context.Context, id string) (helper.SessionResult, 
 	}
 	var res helper.SessionResult
 	err = e.recorded(ctx, helper.VerbConfirm, d, func() error {
+		leave, err := e.enter(ctx, helper.VerbConfirm, d)
+		if err != nil {
+			return err
+		}
+		defer leave()
 		t, err := e.cfg.Target(d.Target)
 		if err != nil {
 			return err

@@ -1,5 +1,5 @@
 // Package executor is the one gate through which a command reaches a target,
-// from every surface: it finds the target, checks profile and allow-list,
+// from every surface: it finds the target, checks profile, allow-list and policy,
 // records the intent, borrows a link, runs the command in its sandbox and
 // records the outcome.
 //
@@ -20,6 +20,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/link"
+	"github.com/bowline-sh/bowline/internal/policy"
 	"github.com/bowline-sh/bowline/internal/sandbox"
 	"github.com/bowline-sh/bowline/internal/transport"
 	"github.com/bowline-sh/bowline/profile"
@@ -33,6 +34,12 @@ type Recorder interface {
 	End(ctx context.Context, id string, out audit.Outcome) error
 }
 
+// Gate is the configured policy as this package needs it: its error refuses the act;
+// leave is called when the act is over.
+type Gate interface {
+	Enter(ctx context.Context, r policy.Request) (leave func(), err error)
+}
+
 // Config is what an Executor is made of; every field is required.
 type Config struct {
 	Target   func(name string) (target.Target, error)   // accepted targets only; does no I/O
@@ -44,6 +51,7 @@ type Config struct {
 	// Frozen reports why nothing may begin on a target, or nil; optional. The target
 	// asks its own switch besides.
 	Frozen func(target string) error
+	Gate   Gate
 }
 
 // Executor runs commands. Methods may be called concurrently.
@@ -51,7 +59,7 @@ type Executor struct{ cfg Config }
 
 // New returns an Executor. It does no I/O.
 func New(cfg Config) *Executor {
-	if cfg.Target == nil || cfg.Profile == nil || cfg.Links == nil || cfg.Recorder == nil {
+	if cfg.Target == nil || cfg.Profile == nil || cfg.Links == nil || cfg.Recorder == nil || cfg.Gate == nil {
 		panic("executor: Config is incomplete")
 	}
 	return &Executor{cfg: cfg}
@@ -70,6 +78,7 @@ type Request struct {
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Digests map[string]string // recorded with the intent, as for a script
+	Script  []byte            // what Stdin begins with, where Argv reads its program from it; for the policy
 	Upload  *Upload           // optional: a script to be placed and executed; Argv are its arguments
 }
 
@@ -107,9 +116,14 @@ func (e *Executor) Run(ctx context.Context, req Request) (Result, error) {
 	if err == nil {
 		err = check(req, p)
 	}
+	leave := func() {}
+	if err == nil {
+		leave, err = e.cfg.Gate.Enter(ctx, req.judged(t.Name, p.Name))
+	}
 	if err != nil {
 		return e.refused(ctx, req, res, err)
 	}
+	defer leave()
 	id, err := e.cfg.Recorder.Begin(ctx, intent(req, res))
 	if err != nil {
 		return res, err

@@ -16,6 +16,7 @@ import (
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/link"
+	"github.com/bowline-sh/bowline/internal/policy"
 	"github.com/bowline-sh/bowline/internal/sandbox"
 	"github.com/bowline-sh/bowline/internal/transfer"
 	"github.com/bowline-sh/bowline/internal/transfer/agentless"
@@ -34,6 +35,19 @@ type Upload struct {
 // scriptDir is where the sandbox shows a script: /dev is made anew for every run, under
 // every profile.
 const scriptDir = "/dev/bowline"
+
+// judged is what the policy is asked about: an uploaded script is a program that its
+// interpreter reads, as one on standard input is.
+func (r Request) judged(target, profile string) policy.Request {
+	out := policy.Request{Do: policy.Run, Target: target, Profile: profile, Argv: r.Argv, Script: r.Script}
+	if u := r.Upload; u != nil {
+		out.Script, out.Argv = u.Data, u.Interpreter
+		if len(out.Argv) == 0 {
+			out.Argv = []string{"/bin/sh"}
+		}
+	}
+	return out
+}
 
 // inside is the script's path in the sandbox.
 func (u *Upload) inside() string { return path.Join(scriptDir, u.name()) }

@@ -149,6 +149,9 @@ func (a *app) sendApproval(id, digest, whole string) tea.Cmd {
 		if err == nil && whole != "" {
 			err = a.api.Cancel(a.ctx, whole, "approved in part as "+id)
 		}
+		if now, gerr := a.api.Session(a.ctx, id); err == nil && gerr == nil && now.Status == plan.Pending {
+			return decidedMsg{id, "your approval is kept, and more is wanted: " + now.Message, nil}
+		}
 		return decidedMsg{id, fmt.Sprintf("approved until %s; A applies it", x.Expires.Local().Format(time.TimeOnly)), err}
 	})
 }

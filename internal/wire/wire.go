@@ -20,10 +20,12 @@ import (
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/box"
+	"github.com/bowline-sh/bowline/internal/caller"
 	"github.com/bowline-sh/bowline/internal/config"
 	"github.com/bowline-sh/bowline/internal/engine"
 	"github.com/bowline-sh/bowline/internal/executor"
 	"github.com/bowline-sh/bowline/internal/freeze"
+	"github.com/bowline-sh/bowline/internal/gate"
 	"github.com/bowline-sh/bowline/internal/helperbin"
 	"github.com/bowline-sh/bowline/internal/inventory"
 	"github.com/bowline-sh/bowline/internal/keys"
@@ -88,7 +90,10 @@ type Parts struct {
 	helpers  *link.Helpers
 	store    *sessions
 	warm     warm.Dialer
-	runtime  string // directory of sockets; "" if there is none
+	gate     *gate.Gate
+	rules    *rules
+	notices  sync.WaitGroup // commands of [notify] under way
+	runtime  string         // directory of sockets; "" if there is none
 
 	// mu guards cfg, which an edit replaces.
 	mu  sync.Mutex
@@ -155,6 +160,9 @@ func Build(ctx context.Context, o Options) (*Parts, error) {
 	p.log = &recorder{cfg: audit.Config{Dir: paths.Audit, HeadFile: paths.AuditHead, MaxSize: cfg.Audit.MaxSize, Redactor: red,
 		Actor: audit.Actor{Surface: first(o.Surface, "api"), Client: o.Client}}}
 	p.store = &sessions{file: paths.Store}
+	p.rules = newRules(paths.Config, home, cfg)
+	p.gate = gate.New(gate.Config{Policy: p.rules.now, Now: time.Now, Ask: yesOrNo(o.Prompt),
+		Caller: caller.Caller{User: login(), Surface: first(o.Surface, "api"), Client: o.Client}})
 	p.connect(o, home)
 	return p, nil
 }
@@ -195,13 +203,13 @@ func (p *Parts) connect(o Options, home string) {
 	p.Engine = engine.New(engine.Config{
 		Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Store: p.store.open, Now: time.Now,
 		User: login(), Host: hostname(), Surface: first(o.Surface, "api"), Client: o.Client, Rules: approvalRules(p.cfg.Approval, o), Profile: named, Default: p.cfg.Profile,
-		Frozen: frozen.Check,
+		Frozen: frozen.Check, Gate: p.gate, Notify: p.notifier(o.Notify),
 	})
 	p.Executor = executor.New(executor.Config{
 		Target: p.Resolve, Default: p.cfg.Profile, Links: p.links, Recorder: p.log, Helpers: helpers,
-		Profile: named, Frozen: frozen.Check,
+		Profile: named, Frozen: frozen.Check, Gate: p.gate,
 	})
-	p.Copier = copier.New(copier.Config{Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Rules: p.transferRules, Now: time.Now, Frozen: frozen.Check})
+	p.Copier = copier.New(copier.Config{Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Rules: p.transferRules, Now: time.Now, Frozen: frozen.Check, Gate: p.gate})
 	p.boxLinks = link.NewPool(direct, direct)
 	p.Boxes = box.New(box.Config{Target: p.Resolve, Links: p.boxLinks, Recorder: p.log, Frozen: frozen.Check})
 	p.Inventory = inventory.New(inventory.Config{
@@ -357,6 +365,7 @@ func (p *Parts) Who() string { return login() + "@" + hostname() }
 
 // Close closes links first, so that outcomes can still be recorded.
 func (p *Parts) Close() error {
+	p.notices.Wait()
 	return errors.Join(p.links.Close(), p.boxLinks.Close(), p.store.close(), p.log.close())
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/link"
+	"github.com/bowline-sh/bowline/internal/policy"
 	"github.com/bowline-sh/bowline/internal/transfer"
 	"github.com/bowline-sh/bowline/target"
 )
@@ -27,6 +28,11 @@ import (
 type Recorder interface {
 	Begin(ctx context.Context, in audit.Intent) (id string, err error)
 	End(ctx context.Context, id string, out audit.Outcome) error
+}
+
+// Gate is the configured policy; see executor.Gate.
+type Gate interface {
+	Enter(ctx context.Context, r policy.Request) (leave func(), err error)
 }
 
 // Config is what a Copier is made of; every field is required but Helpers and Frozen.
@@ -40,6 +46,7 @@ type Config struct {
 	// Frozen reports why nothing may begin on a target, or nil; optional. The target
 	// asks its own switch besides.
 	Frozen func(target string) error
+	Gate   Gate
 }
 
 // Copier copies files. Methods may be called concurrently.
@@ -47,7 +54,7 @@ type Copier struct{ cfg Config }
 
 // New returns a Copier. It does no I/O.
 func New(cfg Config) *Copier {
-	if cfg.Target == nil || cfg.Links == nil || cfg.Recorder == nil || cfg.Rules == nil || cfg.Now == nil {
+	if cfg.Target == nil || cfg.Links == nil || cfg.Recorder == nil || cfg.Rules == nil || cfg.Now == nil || cfg.Gate == nil {
 		panic("copier: Config is incomplete")
 	}
 	return &Copier{cfg: cfg}
@@ -130,8 +137,15 @@ func (c *Copier) Copy(ctx context.Context, req Request) (Result, error) {
 	start := c.cfg.Now()
 	var res Result
 	p, err := c.accept(req)
+	leave := func() {}
+	if err == nil {
+		leave, err = c.enter(ctx, req)
+	}
 	id, aerr := c.cfg.Recorder.Begin(ctx, intent(req))
 	res.AuditID = id
+	if err == nil {
+		defer leave()
+	}
 	if aerr != nil {
 		return res, errors.Join(err, aerr)
 	}
@@ -141,6 +155,22 @@ func (c *Copier) Copy(ctx context.Context, req Request) (Result, error) {
 	res.Duration = c.cfg.Now().Sub(start)
 	// There is an outcome to keep now, even for a caller who left.
 	return res, errors.Join(err, c.cfg.Recorder.End(context.WithoutCancel(ctx), id, outcome(p, res, err)))
+}
+
+// enter asks the policy for each target that takes part; the copy counts once.
+func (c *Copier) enter(ctx context.Context, req Request) (leave func(), err error) {
+	r := policy.Request{Do: policy.Copy, Target: req.Sources[0].Target}
+	if r.Target != "" && req.Dest.Target != "" {
+		r.Continues = true
+		if _, err := c.cfg.Gate.Enter(ctx, r); err != nil {
+			return nil, err
+		}
+		r.Continues = false
+	}
+	if req.Dest.Target != "" {
+		r.Target = req.Dest.Target
+	}
+	return c.cfg.Gate.Enter(ctx, r)
 }
 
 // accept checks what can be checked without looking, and returns the copy that is

@@ -19,6 +19,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/helperbin"
 	"github.com/bowline-sh/bowline/internal/link"
+	"github.com/bowline-sh/bowline/internal/policy"
 	"github.com/bowline-sh/bowline/internal/testkit"
 	"github.com/bowline-sh/bowline/internal/transfer"
 	"github.com/bowline-sh/bowline/internal/transfer/copier"
@@ -72,6 +73,7 @@ func newWorld(t *testing.T, options ...testkit.SSHDOption) *world {
 		}
 	})
 	w.Copier = copier.New(copier.Config{
+		Gate:  openGate{},
 		Links: w.pool, Helpers: &link.Helpers{Binaries: new(helperbin.Set)}, Recorder: w.log, Now: time.Now, Rules: func() transfer.Policy { return w.rules },
 		Target: func(name string) (target.Target, error) {
 			if t, ok := targets[name]; ok {
@@ -227,3 +229,8 @@ func sameTree(t *testing.T, a, b string) {
 		}
 	}
 }
+
+// openGate lets everything in.
+type openGate struct{}
+
+func (openGate) Enter(context.Context, policy.Request) (func(), error) { return func() {}, nil }
