@@ -192,8 +192,9 @@ func (c *Client) read(r io.Reader) {
 }
 
 func (c *Client) loop(r io.Reader) error {
+	frames := frameReader{r: r}
 	for {
-		f, err := readFrame(r)
+		f, err := frames.next()
 		if err != nil {
 			return err
 		}

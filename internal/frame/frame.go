@@ -33,25 +33,37 @@ func (f frame) valid() bool { return f.kind >= kindOpen && f.kind <= kindCancel 
 
 // appendFrame encodes f.
 func appendFrame(b []byte, f frame) []byte {
-	b = append(b, byte(f.kind))
-	b = binary.BigEndian.AppendUint32(b, f.stream)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(f.payload)))
-	return append(b, f.payload...)
+	return append(appendHead(b, f.kind, f.stream, len(f.payload)), f.payload...)
 }
 
-// readFrame reads one frame. The payload is the caller's.
-func readFrame(r io.Reader) (frame, error) {
-	var head [headLen]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
+func appendHead(b []byte, k kind, stream uint32, n int) []byte {
+	b = append(b, byte(k))
+	b = binary.BigEndian.AppendUint32(b, stream)
+	return binary.BigEndian.AppendUint32(b, uint32(n))
+}
+
+// frameReader reads frames.
+type frameReader struct {
+	r    io.Reader
+	head [headLen]byte
+	buf  []byte // of the last payload
+}
+
+// next reads one frame. Its payload is good until the next call.
+func (r *frameReader) next() (frame, error) {
+	if _, err := io.ReadFull(r.r, r.head[:]); err != nil {
 		return frame{}, err
 	}
-	f := frame{kind: kind(head[0]), stream: binary.BigEndian.Uint32(head[1:5])}
-	n := binary.BigEndian.Uint32(head[5:])
+	f := frame{kind: kind(r.head[0]), stream: binary.BigEndian.Uint32(r.head[1:5])}
+	n := binary.BigEndian.Uint32(r.head[5:])
 	if !f.valid() || n > MaxPayload {
 		return frame{}, fmt.Errorf("bad frame: type %d, %d bytes", f.kind, n)
 	}
-	f.payload = make([]byte, n)
-	if _, err := io.ReadFull(r, f.payload); err != nil {
+	if int(n) > cap(r.buf) {
+		r.buf = make([]byte, n)
+	}
+	f.payload = r.buf[:n]
+	if _, err := io.ReadFull(r.r, f.payload); err != nil {
 		return frame{}, fmt.Errorf("frame cut short: %w", err)
 	}
 	return f, nil

@@ -72,8 +72,9 @@ type served struct {
 }
 
 func (s *server) loop(r io.Reader) error {
+	frames := frameReader{r: r}
 	for {
-		f, err := readFrame(r)
+		f, err := frames.next()
 		if err != nil {
 			return err
 		}
