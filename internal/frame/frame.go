@@ -1,7 +1,9 @@
 package frame
 
 import (
+	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -42,29 +44,39 @@ func appendHead(b []byte, k kind, stream uint32, n int) []byte {
 	return binary.BigEndian.AppendUint32(b, uint32(n))
 }
 
-// frameReader reads frames.
+// frameReader reads frames out of its buffer, which holds the largest.
 type frameReader struct {
-	r    io.Reader
-	head [headLen]byte
-	buf  []byte // of the last payload
+	r    *bufio.Reader
+	done int // of the buffer: the last frame
+}
+
+func newFrameReader(r io.Reader) *frameReader {
+	return &frameReader{r: bufio.NewReaderSize(r, 2*MaxPayload)}
 }
 
 // next reads one frame. Its payload is good until the next call.
 func (r *frameReader) next() (frame, error) {
-	if _, err := io.ReadFull(r.r, r.head[:]); err != nil {
+	_, _ = r.r.Discard(r.done) // is there
+	r.done = 0
+	head, err := r.r.Peek(headLen)
+	if err != nil {
+		if len(head) > 0 && errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
 		return frame{}, err
 	}
-	f := frame{kind: kind(r.head[0]), stream: binary.BigEndian.Uint32(r.head[1:5])}
-	n := binary.BigEndian.Uint32(r.head[5:])
+	f := frame{kind: kind(head[0]), stream: binary.BigEndian.Uint32(head[1:5])}
+	n := binary.BigEndian.Uint32(head[5:])
 	if !f.valid() || n > MaxPayload {
 		return frame{}, fmt.Errorf("bad frame: type %d, %d bytes", f.kind, n)
 	}
-	if int(n) > cap(r.buf) {
-		r.buf = make([]byte, n)
-	}
-	f.payload = r.buf[:n]
-	if _, err := io.ReadFull(r.r, f.payload); err != nil {
+	whole, err := r.r.Peek(headLen + int(n))
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
 		return frame{}, fmt.Errorf("frame cut short: %w", err)
 	}
+	f.payload, r.done = whole[headLen:], len(whole)
 	return f, nil
 }

@@ -162,8 +162,9 @@ func (b *outbox) fail(err error) {
 	b.ready.Broadcast()
 }
 
-// maxData leaves room for the byte that names the channel.
-const maxData = MaxPayload - 1
+// maxData is what one frame of data carries: with its head and the byte that names
+// the channel it fills a pipe, or two SSH packets, and no byte more.
+const maxData = 64<<10 - headLen - 1
 
 func (b *outbox) Write(p []byte) (int, error) {
 	total := 0

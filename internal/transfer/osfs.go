@@ -405,13 +405,28 @@ func chunksOf(f *os.File, size int64) ([]Chunk, error) {
 
 func (x *osTemp) Basis() []Chunk { return x.chunks }
 
+// Write writes and hashes at the same time. After an error the digest is no good,
+// and the temporary is discarded.
 func (x *osTemp) Write(p []byte) (int, error) {
+	hashed := make(chan struct{})
+	hash := func() {
+		x.h.Write(p)
+		close(hashed)
+	}
+	if len(p) < apart {
+		hash()
+	} else {
+		go hash()
+	}
 	n, err := x.f.WriteAt(p, x.off)
-	x.h.Write(p[:n])
+	<-hashed
 	x.off += int64(n)
 	x.writeBehind()
 	return n, err
 }
+
+// apart is from how many bytes on hashing is worth a goroutine.
+const apart = 64 << 10
 
 // writeBehind lets the disk work while the link does.
 func (x *osTemp) writeBehind() {

@@ -398,7 +398,11 @@ func (r *reading) zero(n int64) error {
 func (r *reading) pump(p *ahead) error {
 	for b := range p.full {
 		if b.n > 0 {
-			if err := r.emit(b.buf[:b.n]); err != nil {
+			if err := r.s.w.large(recData, b.buf[:headLen+b.n]); err != nil {
+				return err
+			}
+			r.advance(int64(b.n))
+			if err := r.check(); err != nil {
 				return err
 			}
 		}
