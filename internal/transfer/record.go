@@ -15,6 +15,7 @@ const (
 	recData  = 'D'
 	recZero  = 'Z'
 	recKeep  = 'C'
+	recOld   = 'O'
 	recEnd   = 'F'
 	recBasis = 'B'
 	recDone  = 'R'

@@ -83,7 +83,7 @@ func (x *temp) reopen(fi fs.FileInfo, o transfer.TempOptions) error {
 	return nil
 }
 
-func (x *temp) Basis() []transfer.Chunk { return x.chunks }
+func (x *temp) Basis() transfer.Basis { return transfer.Basis{Chunks: x.chunks} }
 
 // Write hands on to a goroutine that keeps many requests under way.
 func (x *temp) Write(p []byte) (int, error) {
@@ -141,6 +141,9 @@ func (x *temp) Keep(off, n int64) error {
 	x.off += n
 	return nil
 }
+
+// KeepOld is never asked for: Basis tells of no older version.
+func (x *temp) KeepOld(int64, int64) error { return errors.New("there is no older version") }
 
 func (x *temp) Digest(context.Context) (sum [32]byte, by string, err error) {
 	if err := x.settle(); err != nil {
