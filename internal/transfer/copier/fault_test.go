@@ -545,6 +545,39 @@ func TestDelta(t *testing.T) {
 	}
 }
 
+// TestSparseDelta: holes stay holes where an older version is used, and where a
+// copy goes on.
+func TestSparseDelta(t *testing.T) {
+	w := newWorld(t)
+	src := filepath.Join(w.here, "image")
+	write(t, src, noise(4<<20, 1))
+	must(t, os.Truncate(src, 96<<20))
+	for _, resume := range []bool{false, true} {
+		for _, c := range [][2]string{{"web1:" + w.far + "/image", w.far + "/image"}, {w.here + "/back", w.here + "/back"}} {
+			r := req(src, c[0])
+			if c[0] == c[1] {
+				r = req("web1:"+src, c[0])
+			}
+			r.Resume = resume
+			for range 2 { // the second time over the first
+				if _, err := w.Copy(t.Context(), r); err != nil {
+					t.Fatal(err)
+				}
+				var st syscall.Stat_t
+				must(t, syscall.Stat(c[1], &st))
+				if st.Size != 96<<20 || st.Blocks*512 > 8<<20 {
+					t.Errorf("%s resume=%v: %d bytes take %d", c[0], resume, st.Size, st.Blocks*512)
+				}
+				f, err := os.OpenFile(src, os.O_WRONLY, 0)
+				must(t, err)
+				_, err = f.WriteAt([]byte("changed"), 2<<20)
+				must(t, errors.Join(err, f.Close()))
+			}
+			must(t, exec.Command("cmp", "-n", "1000000", src, c[1]).Run())
+		}
+	}
+}
+
 // TestDeltaOfOther: an older file that has nothing of the new one, and one that
 // changes while it is used, do no harm.
 func TestDeltaOfOther(t *testing.T) {
