@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bowline-sh/bowline/internal/transfer"
 )
 
@@ -69,9 +71,9 @@ func TestLargeFile(t *testing.T) {
 	}
 }
 
-// TestLargeTree: 100,000 entries (1,000), up and down.
+// TestLargeTree: 100,000 entries (2,000), up and down.
 func TestLargeTree(t *testing.T) {
-	dirs := 10
+	dirs := 20 // more files than sshd may have open
 	if full() {
 		dirs = 1000
 	}
@@ -79,6 +81,8 @@ func TestLargeTree(t *testing.T) {
 	dir, err := os.MkdirTemp("/var/tmp", "bowline-test-")
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	// What a login has on most systems.
+	must(t, unix.Prlimit(w.server.PID, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1024, Max: 1024}, nil))
 	src := filepath.Join(dir, "src")
 	for i := range dirs {
 		sub := filepath.Join(src, fmt.Sprintf("d%02d/e%d", i/10, i%10))

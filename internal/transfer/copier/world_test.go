@@ -179,7 +179,7 @@ func (w *world) cp(src, dst string) copier.Result {
 	w.t.Helper()
 	res, err := w.Copy(w.t.Context(), req(src, dst))
 	if err != nil {
-		w.t.Fatalf("copy %s to %s: %v\n%+v", src, dst, err, res)
+		w.t.Fatalf("copy %s to %s: %v\n%.2000s", src, dst, err, fmt.Sprintf("%+v", res))
 	}
 	return res
 }
