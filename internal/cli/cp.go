@@ -48,8 +48,9 @@ changed (it changed while it was read; not put in place) or failed. Only verifie
 is success. A digest that a target computes finds accidents, not a hostile target.
 
 With --resume, what arrived of a copy that is broken off stays on the other side
-under a hidden name, and the same call goes on from there. Of a large file that
-stands at DST in an older version only what differs is sent.
+under a hidden name, and the same call goes on from there. Of a file of 1 MiB or
+more that stands at DST in an older version only what is new is sent, wherever in
+the file it is; this needs the helper.
 
 Paths of targets can be limited in the configuration:
   [transfer]

@@ -36,13 +36,13 @@ type Client struct {
 // ends; closing the underlying connection ends the Client. banner is what came
 // before the magic: hostile text, also returned with an error.
 func NewClient(r io.Reader, w io.Writer) (c *Client, banner string, err error) {
-	br := bufio.NewReaderSize(r, 2*MaxPayload)
-	banner, err = awaitMagic(br)
+	frames := newFrameReader(r)
+	banner, err = awaitMagic(frames.r)
 	if err != nil {
 		return nil, banner, err
 	}
 	c = &Client{w: writer{w: w}, done: make(chan struct{}), streams: map[uint32]*Call{}}
-	go c.read(br)
+	go c.read(frames)
 	return c, banner, nil
 }
 
@@ -177,8 +177,8 @@ type errorDoc struct {
 	Hint    string    `json:"hint,omitempty"`
 }
 
-func (c *Client) read(r io.Reader) {
-	err := c.loop(r)
+func (c *Client) read(frames *frameReader) {
+	err := c.loop(frames)
 	c.mu.Lock()
 	c.err = fmt.Errorf("helper is gone: %w", err)
 	calls := c.streams
@@ -191,9 +191,9 @@ func (c *Client) read(r io.Reader) {
 	close(c.done)
 }
 
-func (c *Client) loop(r io.Reader) error {
+func (c *Client) loop(frames *frameReader) error {
 	for {
-		f, err := readFrame(r)
+		f, err := frames.next()
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,9 @@
 package frame
 
 import (
+	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -33,16 +35,34 @@ func (f frame) valid() bool { return f.kind >= kindOpen && f.kind <= kindCancel 
 
 // appendFrame encodes f.
 func appendFrame(b []byte, f frame) []byte {
-	b = append(b, byte(f.kind))
-	b = binary.BigEndian.AppendUint32(b, f.stream)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(f.payload)))
-	return append(b, f.payload...)
+	return append(appendHead(b, f.kind, f.stream, len(f.payload)), f.payload...)
 }
 
-// readFrame reads one frame. The payload is the caller's.
-func readFrame(r io.Reader) (frame, error) {
-	var head [headLen]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
+func appendHead(b []byte, k kind, stream uint32, n int) []byte {
+	b = append(b, byte(k))
+	b = binary.BigEndian.AppendUint32(b, stream)
+	return binary.BigEndian.AppendUint32(b, uint32(n))
+}
+
+// frameReader reads frames out of its buffer, which holds the largest.
+type frameReader struct {
+	r    *bufio.Reader
+	done int // of the buffer: the last frame
+}
+
+func newFrameReader(r io.Reader) *frameReader {
+	return &frameReader{r: bufio.NewReaderSize(r, 2*MaxPayload)}
+}
+
+// next reads one frame. Its payload is good until the next call.
+func (r *frameReader) next() (frame, error) {
+	_, _ = r.r.Discard(r.done) // is there
+	r.done = 0
+	head, err := r.r.Peek(headLen)
+	if err != nil {
+		if len(head) > 0 && errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
 		return frame{}, err
 	}
 	f := frame{kind: kind(head[0]), stream: binary.BigEndian.Uint32(head[1:5])}
@@ -50,9 +70,13 @@ func readFrame(r io.Reader) (frame, error) {
 	if !f.valid() || n > MaxPayload {
 		return frame{}, fmt.Errorf("bad frame: type %d, %d bytes", f.kind, n)
 	}
-	f.payload = make([]byte, n)
-	if _, err := io.ReadFull(r, f.payload); err != nil {
+	whole, err := r.r.Peek(headLen + int(n))
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
 		return frame{}, fmt.Errorf("frame cut short: %w", err)
 	}
+	f.payload, r.done = whole[headLen:], len(whole)
 	return f, nil
 }

@@ -3,6 +3,7 @@ package frame
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -162,7 +163,7 @@ func TestSlowReaderHoldsNobodyUp(t *testing.T) {
 	}
 	in := flood.s.in[Output]
 	in.mu.Lock()
-	held := len(in.buf)
+	held := len(in.ring)
 	in.mu.Unlock()
 	if held > Window {
 		t.Errorf("%d bytes held for a reader that does not read", held)
@@ -289,4 +290,47 @@ func FuzzClient(f *testing.F) {
 		<-c.Done()
 		r.Close()
 	})
+}
+
+// TestManyTurns: far more than a window, in pieces of every size, comes out as it
+// went in, while readers take pieces of other sizes.
+func TestManyTurns(t *testing.T) {
+	c := pair(t, echo)
+	call, err := c.Open("echo", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent, got := sha256.New(), sha256.New()
+	go func() {
+		defer call.Stdin.Close()
+		piece, n := make([]byte, 200<<10), 0
+		for i := range 100 {
+			for j := range piece {
+				piece[j] = byte(i + j*7)
+			}
+			n = (n*31 + 7919*i) % len(piece)
+			sent.Write(piece[:n])
+			if _, err := call.Stdin.Write(piece[:n]); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	buf := make([]byte, 77_777)
+	for size := 1; ; size = size*3%len(buf) + 1 {
+		n, err := call.Stdout.Read(buf[:size])
+		got.Write(buf[:n])
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := call.Wait(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(sent.Sum(nil), got.Sum(nil)) {
+		t.Error("what came back is not what was sent")
+	}
 }

@@ -1,7 +1,6 @@
 package frame
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -45,7 +44,7 @@ func Serve(ctx context.Context, r io.Reader, w io.Writer, handle Handler) error 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &server{ctx: ctx, handle: handle, w: writer{w: w}, streams: map[uint32]*served{}}
-	err := s.loop(bufio.NewReaderSize(r, 2*MaxPayload))
+	err := s.loop(newFrameReader(r))
 	cancel()
 	s.endAll(err)
 	s.running.Wait()
@@ -71,9 +70,9 @@ type served struct {
 	cancel context.CancelFunc // nil until the request is whole
 }
 
-func (s *server) loop(r io.Reader) error {
+func (s *server) loop(frames *frameReader) error {
 	for {
-		f, err := readFrame(r)
+		f, err := frames.next()
 		if err != nil {
 			return err
 		}

@@ -31,6 +31,19 @@ func (w *writer) send(f frame) error {
 	return w.err
 }
 
+// sendData sends p, at most maxData bytes, on a channel.
+func (w *writer) sendData(stream uint32, channel byte, p []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return w.err
+	}
+	w.buf = append(appendHead(w.buf[:0], kindData, stream, len(p)+1), channel)
+	w.buf = append(w.buf, p...)
+	_, w.err = w.w.Write(w.buf)
+	return w.err
+}
+
 // sendMessage sends a message of any length up to MaxMessage as parts: the first
 // of kind k, later ones kindMore, each led by a byte that is 1 in the last one.
 // Parts of different messages of one stream are never mixed, because each stream
@@ -135,7 +148,7 @@ func newStream(w *writer, id uint32) *stream {
 	for c := range channels {
 		s.in[c] = newInbox(func(n int) { _ = w.send(grantFrame(id, c, n)) }) // a broken writer shows elsewhere
 		s.out[c] = newOutbox(
-			func(p []byte) error { return w.send(frame{kindData, id, append([]byte{byte(c)}, p...)}) },
+			func(p []byte) error { return w.sendData(id, byte(c), p) },
 			func() error { return w.send(frame{kindClose, id, []byte{byte(c)}}) })
 	}
 	return s

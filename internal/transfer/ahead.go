@@ -15,7 +15,7 @@ type ahead struct {
 }
 
 type block struct {
-	buf []byte // whole buffer
+	buf []byte // whole buffer; what was read begins at headLen
 	n   int
 	err error // io.EOF is told by the end of full
 }
@@ -45,16 +45,19 @@ func (a *ahead) run(r io.Reader, h hash.Hash) {
 			if made == 0 {
 				size = 32 << 10 // most files are small
 			}
-			buf = make([]byte, size)
+			buf = make([]byte, headLen+size)
 		} else {
 			select {
 			case buf = <-a.free:
+				if len(buf) < headLen+Block {
+					buf = make([]byte, headLen+Block)
+				}
 			case <-a.quit:
 				return
 			}
 		}
-		n, err := io.ReadFull(r, buf)
-		h.Write(buf[:n])
+		n, err := io.ReadFull(r, buf[headLen:])
+		h.Write(buf[headLen : headLen+n])
 		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 		if end {
 			err = nil

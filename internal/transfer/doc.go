@@ -12,7 +12,8 @@
 //	E  an [Entry], JSON
 //	D  bytes of its content
 //	Z  a count of zero bytes, 8 bytes big-endian: a hole
-//	C  offset and count, 8 bytes each: take these bytes from what is there
+//	C  offset and count, 8 bytes each: these bytes are in place already
+//	O  offset and count, 8 bytes each: take these bytes from the older version
 //	F  the SHA-256 of the whole, then "" or why it cannot be used
 //
 // and S when there is nothing more. The receiving half answers

@@ -80,7 +80,8 @@ type Chunk struct {
 
 // Basis is what the receiving side has of a file.
 type Basis struct {
-	Chunks []Chunk `json:"c,omitempty"`
+	Chunks []Chunk `json:"c,omitempty"` // in its place: what an earlier transfer left
+	Old    []Chunk `json:"o,omitempty"` // of an older version, cut by its content
 }
 
 const (

@@ -73,11 +73,13 @@ type TempOptions struct {
 // from its beginning to its end.
 type Temp interface {
 	// Basis tells what of the content may be there already.
-	Basis() []Chunk
+	Basis() Basis
 	Write(p []byte) (int, error)
 	Zero(n int64) error
-	// Keep takes n bytes, those at off of the basis, as the next ones.
+	// Keep takes n bytes, those at off of the basis' chunks, as the next ones.
 	Keep(off, n int64) error
+	// KeepOld takes those at off of the older version.
+	KeepOld(off, n int64) error
 	// Digest returns the SHA-256 of what was written, and what computed it.
 	// [ErrNoDigest] means that nothing can.
 	Digest(ctx context.Context) (sum [32]byte, by string, err error)
@@ -85,6 +87,17 @@ type Temp interface {
 	Commit(m Meta) error
 	// Discard ends it. With keep, what was written stays for later.
 	Discard(keep bool) error
+}
+
+// FarContent is Content that travels to be read, while digests of it are computed
+// where it is.
+type FarContent interface {
+	Content
+	// Sums returns the SHA-256 of each chunk of list, beginning at 0, or fewer if the
+	// rest cannot be had.
+	Sums(list []Chunk) ([][]byte, error)
+	// Sum returns the SHA-256 of the whole.
+	Sum() ([]byte, error)
 }
 
 // ErrNoDigest means that what was written cannot be checked.

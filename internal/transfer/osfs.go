@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -313,7 +314,7 @@ type osTemp struct {
 	f      *os.File // nil when closed
 	old    *os.File // the basis where it is not f
 	locked bool     // the lock on f must be kept until it is in place
-	chunks []Chunk
+	basis  Basis
 	h      hash.Hash
 	off    int64
 	begun  int64 // up to where the kernel was told to write
@@ -331,6 +332,11 @@ func (x *osTemp) open(o TempOptions) error {
 	if err := lockFile(f); err != nil {
 		return errors.Join(err, x.f.Close())
 	}
+	return x.openOld(o)
+}
+
+// openOld looks at the file that is to be replaced.
+func (x *osTemp) openOld(o TempOptions) error {
 	if !o.Basis {
 		return nil
 	}
@@ -338,12 +344,15 @@ func (x *osTemp) open(o TempOptions) error {
 	if err != nil {
 		return nil // nothing there that could help
 	}
-	if fi, err := old.Stat(); err != nil || fi.Size() < o.Size/4 {
+	if fi, err := old.Stat(); err != nil || fi.Size() < basisFrom || fi.Size() < o.Size/4 {
+		return old.Close()
+	}
+	if x.basis.Old, err = oldChunks(io.NewSectionReader(old, 0, math.MaxInt64), o.Size); err != nil {
+		x.basis.Old = nil
 		return old.Close()
 	}
 	x.old = old
-	x.chunks, err = chunksOf(old, o.Size)
-	return err
+	return nil
 }
 
 // reopen goes on with a temporary that an earlier transfer left.
@@ -373,13 +382,13 @@ func (x *osTemp) reopen(o TempOptions) error {
 		}
 	}
 	if err == nil && o.Basis {
-		x.chunks, err = chunksOf(f, o.Size)
+		x.basis.Chunks, err = chunksOf(f, o.Size)
 	}
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
 	x.f = f
-	return nil
+	return x.openOld(o)
 }
 
 // chunksOf computes the digests of the whole chunks of f, for a file of size bytes.
@@ -403,15 +412,30 @@ func chunksOf(f *os.File, size int64) ([]Chunk, error) {
 	return out, nil
 }
 
-func (x *osTemp) Basis() []Chunk { return x.chunks }
+func (x *osTemp) Basis() Basis { return x.basis }
 
+// Write writes and hashes at the same time. After an error the digest is no good,
+// and the temporary is discarded.
 func (x *osTemp) Write(p []byte) (int, error) {
+	hashed := make(chan struct{})
+	hash := func() {
+		x.h.Write(p)
+		close(hashed)
+	}
+	if len(p) < apart {
+		hash()
+	} else {
+		go hash()
+	}
 	n, err := x.f.WriteAt(p, x.off)
-	x.h.Write(p[:n])
+	<-hashed
 	x.off += int64(n)
 	x.writeBehind()
 	return n, err
 }
+
+// apart is from how many bytes on hashing is worth a goroutine.
+const apart = 64 << 10
 
 // writeBehind lets the disk work while the link does.
 func (x *osTemp) writeBehind() {
@@ -441,16 +465,37 @@ func (x *osTemp) Zero(n int64) error {
 }
 
 func (x *osTemp) Keep(off, n int64) error {
-	if x.old == nil && off != x.off {
+	if off != x.off {
 		return fmt.Errorf("%w: kept bytes at another place", errProtocol)
 	}
-	if x.old == nil {
-		m, err := io.Copy(x.h, io.NewSectionReader(x.f, off, n))
-		x.off += m
-		return errors.Join(err, shortKeep(m, n))
-	}
-	m, err := io.Copy(struct{ io.Writer }{x}, io.NewSectionReader(x.old, off, n))
+	m, err := io.Copy(x.h, io.NewSectionReader(x.f, off, n))
+	x.off += m
 	return errors.Join(err, shortKeep(m, n))
+}
+
+// KeepOld leaves holes of the older version holes.
+func (x *osTemp) KeepOld(off, n int64) error {
+	if x.old == nil {
+		return fmt.Errorf("%w: there is no older version", errProtocol)
+	}
+	for buf := make([]byte, min(n, Block)); n > 0; {
+		if hole := min(holeAt(x.old, off), n); hole > 0 {
+			if err := x.Zero(hole); err != nil {
+				return err
+			}
+			off, n = off+hole, n-hole
+			continue
+		}
+		m, err := x.old.ReadAt(buf[:min(n, Block)], off)
+		if m == 0 {
+			return errors.Join(shortKeep(0, n), err)
+		}
+		if _, err := x.Write(buf[:m]); err != nil {
+			return err
+		}
+		off, n = off+int64(m), n-int64(m)
+	}
+	return nil
 }
 
 func shortKeep(got, want int64) error {
@@ -508,10 +553,14 @@ func (x *osTemp) owner(m Meta) error {
 // fileMode turns permission bits as the system has them into Go's.
 func fileMode(m uint32) fs.FileMode {
 	out := fs.FileMode(m & 0o777)
-	for bit, mode := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
-		if m&bit != 0 {
-			out |= mode
-		}
+	if m&0o4000 != 0 {
+		out |= fs.ModeSetuid
+	}
+	if m&0o2000 != 0 {
+		out |= fs.ModeSetgid
+	}
+	if m&0o1000 != 0 {
+		out |= fs.ModeSticky
 	}
 	return out
 }

@@ -124,6 +124,13 @@ func (r *receiver) take(kind byte, payload []byte) error {
 		}
 		r.now.reused += n[1]
 		return r.write(n[1], func(t Temp) error { return t.Keep(n[0], n[1]) })
+	case recOld:
+		n, err := numbersOf(payload, 2)
+		if err != nil {
+			return err
+		}
+		r.now.reused += n[1]
+		return r.write(n[1], func(t Temp) error { return t.KeepOld(n[0], n[1]) })
 	case recEnd:
 		return r.end(payload)
 	}
@@ -202,7 +209,7 @@ func (r *receiver) begin(e Entry) error {
 	}
 	var b Basis
 	if r.now.temp != nil {
-		b.Chunks = r.now.temp.Basis()
+		b = r.now.temp.Basis()
 	}
 	if err := r.w.doc(recBasis, b); err != nil {
 		return err

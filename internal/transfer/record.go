@@ -15,14 +15,19 @@ const (
 	recData  = 'D'
 	recZero  = 'Z'
 	recKeep  = 'C'
+	recOld   = 'O'
 	recEnd   = 'F'
 	recBasis = 'B'
 	recDone  = 'R'
 	recSync  = 'S'
 )
 
-// Block is how much content one record holds, in bytes.
-const Block = 256 << 10
+// Block is how much content one record holds, in bytes: whole pages, and less than
+// 256 KiB, so that no SSH packet holds only the rest of a record.
+const Block = 252 << 10
+
+// headLen is the length of what goes before the payload of a record.
+const headLen = 5
 
 // maxRecord bounds what a hostile peer makes us allocate. The largest honest
 // record is a basis of maxChunks digests.
@@ -45,11 +50,28 @@ func (r *recordWriter) put(kind byte, payload []byte) error {
 	if r.err != nil {
 		return r.err
 	}
-	var head [5]byte
-	head[0] = kind
-	binary.BigEndian.PutUint32(head[1:], uint32(len(payload)))
+	var head [headLen]byte
+	putHead(head[:], kind, len(payload))
 	if _, r.err = r.w.Write(head[:]); r.err == nil {
 		_, r.err = r.w.Write(payload)
+	}
+	return r.err
+}
+
+func putHead(p []byte, kind byte, n int) {
+	p[0] = kind
+	binary.BigEndian.PutUint32(p[1:], uint32(n))
+}
+
+// large writes a record whose payload stands in p after headLen bytes of room. It
+// goes out as it is, where a copy in the buffer would save nothing.
+func (r *recordWriter) large(kind byte, p []byte) error {
+	if len(p) < r.w.Size() {
+		return r.put(kind, p[headLen:])
+	}
+	if r.flush() == nil {
+		putHead(p, kind, len(p)-headLen)
+		_, r.err = r.w.Write(p) // larger than the buffer: not copied
 	}
 	return r.err
 }
@@ -91,7 +113,7 @@ func newRecordReader(r io.Reader) *recordReader {
 }
 
 func (r *recordReader) next() (kind byte, payload []byte, err error) {
-	var head [5]byte
+	var head [headLen]byte
 	if _, err := io.ReadFull(r.r, head[:]); err != nil {
 		return 0, nil, err
 	}

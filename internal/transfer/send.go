@@ -143,7 +143,8 @@ func (s *sender) one(f *Found) error {
 	if e.Size >= 0 {
 		e.Size, e.MTime, e.Mode, e.ID = info.Size, info.MTime, info.Mode, info.ID
 	}
-	e.Ask = s.o.Basis && e.Size >= basisFrom || s.o.Resume && e.Size >= Block
+	_, far := c.(FarContent) // it would travel to be compared
+	e.Ask = s.o.Basis && e.Size >= basisFrom && !far || s.o.Resume && e.Size >= Block
 	if err := s.w.doc(recEntry, e); err != nil {
 		return err
 	}
@@ -199,11 +200,10 @@ func (s *sender) wait() (Basis, error) {
 	}
 }
 
-// finish ends a file. h is nil for one that could not be read.
-func (s *sender) finish(h hash.Hash, why string) error {
-	sum := make([]byte, sha256.Size)
-	if h != nil {
-		sum = h.Sum(sum[:0])
+// finish ends a file. sum is nil for one that could not be read.
+func (s *sender) finish(sum []byte, why string) error {
+	if sum == nil {
+		sum = make([]byte, sha256.Size)
 	}
 	return s.w.put(recEnd, append(sum, why...))
 }
@@ -211,10 +211,7 @@ func (s *sender) finish(h hash.Hash, why string) error {
 // content sends what the other half lacks and hashes the whole.
 func (s *sender) content(e *Entry, c Content, before Info, basis Basis) error {
 	r := &reading{s: s, e: e, c: c, h: sha256.New()}
-	err := r.reuse(basis.Chunks)
-	if err == nil {
-		err = r.rest(before.Sparse)
-	}
+	err := r.all(basis, before.Sparse)
 	if bad, ok := errors.AsType[*readError](err); ok {
 		return s.finish(nil, bad.Error())
 	}
@@ -224,10 +221,68 @@ func (s *sender) content(e *Entry, c Content, before Info, basis Basis) error {
 	if why := changedSince(before, c, r.off, e.Size); why != "" {
 		return s.finish(nil, why)
 	}
-	if s.o.Sent != nil {
-		s.o.Sent(e.Index, hex.EncodeToString(r.h.Sum(nil)))
+	sum, err := r.digest()
+	if err != nil {
+		return s.finish(nil, err.Error())
 	}
-	return s.finish(r.h, "")
+	if s.o.Sent != nil {
+		s.o.Sent(e.Index, hex.EncodeToString(sum))
+	}
+	return s.finish(sum, "")
+}
+
+// digest returns the SHA-256 of the whole.
+func (r *reading) digest() ([]byte, error) {
+	if r.far != nil {
+		return r.far.Sum()
+	}
+	return r.h.Sum(nil), nil
+}
+
+// all sends the content, but what the other half has.
+func (r *reading) all(basis Basis, sparse bool) error {
+	if far, ok := r.c.(FarContent); ok {
+		if err := r.reuseFar(far, basis.Chunks); err != nil {
+			return err
+		}
+		return r.rest(sparse)
+	}
+	if err := r.reuse(basis.Chunks, sparse); err != nil {
+		return err
+	}
+	if len(basis.Old) > 0 && r.off < r.e.Size {
+		return r.delta(basis.Old, sparse)
+	}
+	return r.rest(sparse)
+}
+
+// reuseFar leaves out the chunks from the beginning on whose digests, as the far
+// side computes them, are those of the other half's.
+func (r *reading) reuseFar(far FarContent, chunks []Chunk) error {
+	if len(chunks) == 0 || r.e.Size < 0 {
+		return nil
+	}
+	sums, err := far.Sums(chunks)
+	if err != nil {
+		return nil // everything is sent, then
+	}
+	for i, sum := range sums {
+		if ch := chunks[i]; ch.N <= 0 || r.off+ch.N > r.e.Size || string(sum) != string(ch.SHA256) {
+			break
+		}
+		if err := r.s.w.numbers(recKeep, r.off, chunks[i].N); err != nil {
+			return err
+		}
+		r.advance(chunks[i].N)
+		r.far = far
+	}
+	if r.far == nil {
+		return nil
+	}
+	if err := r.c.GoTo(r.off); err != nil {
+		return &readError{err}
+	}
+	return nil
 }
 
 // changedMark begins the reason of a file that changed while it was read.
@@ -256,38 +311,33 @@ type reading struct {
 	c   Content
 	h   hash.Hash
 	off int64
+	far FarContent // not nil once something was left out: h is not of the whole
 }
 
 // reuse compares what the other half has, chunk by chunk, and sends only what
-// differs. Chunks are read twice rather than kept: they may be large.
-func (r *reading) reuse(chunks []Chunk) error {
+// differs. Such chunks are read twice rather than kept: they may be large.
+func (r *reading) reuse(chunks []Chunk, sparse bool) error {
+	if len(chunks) == 0 {
+		return nil
+	}
 	for _, ch := range chunks {
 		if r.e.Size < 0 || ch.N <= 0 || r.off+ch.N > r.e.Size {
 			break
 		}
-		sum, err := r.hashRange(ch.N)
+		sum, err := r.hashNext(ch.N)
 		if err != nil {
 			return &readError{err}
 		}
 		if string(sum) != string(ch.SHA256) {
-			if err := r.c.GoTo(r.off); err != nil {
-				return &readError{err}
-			}
-			if err := r.data(ch.N); err != nil {
+			if err := r.again(stretch{r.off, ch.N}, sparse); err != nil {
 				return err
 			}
 			continue
-		}
-		if err := r.feed(ch.N); err != nil {
-			return &readError{err}
 		}
 		if err := r.s.w.numbers(recKeep, r.off, ch.N); err != nil {
 			return err
 		}
 		r.advance(ch.N)
-	}
-	if len(chunks) == 0 {
-		return nil
 	}
 	if err := r.c.GoTo(r.off); err != nil {
 		return &readError{err}
@@ -295,13 +345,15 @@ func (r *reading) reuse(chunks []Chunk) error {
 	return nil
 }
 
-func (r *reading) hashRange(n int64) ([]byte, error) {
+// hashNext returns the digest of the next n bytes, and adds them to the one of the
+// whole.
+func (r *reading) hashNext(n int64) ([]byte, error) {
 	in, err := r.c.ReadAgain(r.off, n)
 	if err != nil {
 		return nil, err
 	}
 	h := sha256.New()
-	if m, err := io.Copy(h, in); err != nil || m != n {
+	if m, err := io.Copy(h, io.TeeReader(in, r.h)); err != nil || m != n {
 		return nil, errors.Join(err, shortRead(m, n))
 	}
 	return h.Sum(nil), nil
@@ -314,35 +366,11 @@ func shortRead(got, want int64) error {
 	return errors.New(changedMark)
 }
 
-// feed adds the next n bytes to the digest of the whole.
-func (r *reading) feed(n int64) error {
-	in, err := r.c.ReadAgain(r.off, n)
-	if err != nil {
-		return err
-	}
-	m, err := io.Copy(r.h, in)
-	return errors.Join(err, shortRead(m, n))
-}
-
 func (r *reading) advance(n int64) {
 	r.off += n
 	if r.s.o.Progress != nil {
 		r.s.o.Progress(n)
 	}
-}
-
-// data sends exactly n bytes.
-func (r *reading) data(n int64) error {
-	p := newAhead(io.LimitReader(r.c, n), r.h)
-	defer p.stop()
-	want := r.off + n
-	if err := r.pump(p); err != nil {
-		return err
-	}
-	if r.off != want {
-		return &readError{errors.New(changedMark)}
-	}
-	return nil
 }
 
 // rest sends everything from here on, holes as holes.
@@ -398,7 +426,11 @@ func (r *reading) zero(n int64) error {
 func (r *reading) pump(p *ahead) error {
 	for b := range p.full {
 		if b.n > 0 {
-			if err := r.emit(b.buf[:b.n]); err != nil {
+			if err := r.s.w.large(recData, b.buf[:headLen+b.n]); err != nil {
+				return err
+			}
+			r.advance(int64(b.n))
+			if err := r.check(); err != nil {
 				return err
 			}
 		}

@@ -51,7 +51,7 @@ func (o Watcher) see(kind byte, payload []byte, index *int) error {
 		*index = e.Index
 	case recData:
 		o.moved(int64(len(payload)))
-	case recZero, recKeep:
+	case recZero, recKeep, recOld:
 		if n, err := numbersOf(payload, len(payload)/8); err == nil && len(n) > 0 {
 			o.moved(n[len(n)-1])
 		}

@@ -83,7 +83,7 @@ func (x *temp) reopen(fi fs.FileInfo, o transfer.TempOptions) error {
 	return nil
 }
 
-func (x *temp) Basis() []transfer.Chunk { return x.chunks }
+func (x *temp) Basis() transfer.Basis { return transfer.Basis{Chunks: x.chunks} }
 
 // Write hands on to a goroutine that keeps many requests under way.
 func (x *temp) Write(p []byte) (int, error) {
@@ -142,6 +142,9 @@ func (x *temp) Keep(off, n int64) error {
 	return nil
 }
 
+// KeepOld is never asked for: Basis tells of no older version.
+func (x *temp) KeepOld(int64, int64) error { return errors.New("there is no older version") }
+
 func (x *temp) Digest(context.Context) (sum [32]byte, by string, err error) {
 	if err := x.settle(); err != nil {
 		return sum, "", err
@@ -183,7 +186,23 @@ func (x *temp) Commit(m transfer.Meta) error {
 	if err := x.t.p.client.Chmod(x.name, fileMode(m.Mode)); err != nil {
 		return err
 	}
-	return x.t.times(x.name, m)
+	if err := x.t.times(x.name, m); err != nil {
+		return err
+	}
+	return x.finish()
+}
+
+// finish makes the content durable and gives up the handle: thousands of files wait
+// to be put in place together, and a server has 1,024 handles or fewer. A server
+// without fsync@openssh.com has no way to make anything durable.
+func (x *temp) finish() error {
+	var err error
+	if _, can := x.t.p.client.HasExtension("fsync@openssh.com"); can {
+		err = x.f.Sync()
+	}
+	err = errors.Join(err, x.f.Close())
+	x.f = nil
+	return err
 }
 
 // keepOwner lets what root replaces stay its owner's.
@@ -210,30 +229,25 @@ func fileMode(m uint32) os.FileMode {
 
 func (x *temp) Discard(keep bool) error {
 	err := x.settle()
-	if keep {
-		return x.f.Close() // what failed to arrive is found by its digest
+	var closed error
+	if x.f != nil {
+		closed = x.f.Close()
 	}
-	return errors.Join(err, x.f.Close(), x.t.p.client.Remove(x.name))
+	if keep {
+		return closed // what failed to arrive is found by its digest
+	}
+	return errors.Join(err, closed, x.t.p.client.Remove(x.name))
 }
 
-// Flush is described at transfer.FS. A server without fsync@openssh.com has no way
-// to make anything durable; then the rename is all.
+// Flush is described at transfer.FS. Commit made the contents durable.
 func (t *tree) Flush(list []transfer.Temp) []error {
 	errs := make([]error, len(list))
-	_, canSync := t.p.client.HasExtension("fsync@openssh.com")
 	for i, l := range list {
 		x, ok := l.(*temp)
 		if !ok {
 			panic("agentless: a Temp of another FS")
 		}
-		if canSync {
-			errs[i] = x.f.Sync()
-		}
-		errs[i] = errors.Join(errs[i], x.f.Close())
-		if errs[i] == nil {
-			errs[i] = t.p.client.PosixRename(x.name, x.full)
-		}
-		if errs[i] != nil {
+		if errs[i] = t.p.client.PosixRename(x.name, x.full); errs[i] != nil {
 			errs[i] = errors.Join(errs[i], t.p.client.Remove(x.name))
 		}
 	}

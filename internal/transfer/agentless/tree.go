@@ -125,13 +125,24 @@ func (t *tree) Open(p string) (transfer.Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &content{f: f}, nil
+	return &content{f: f, p: t.p, full: full}, nil
 }
 
 // content reads a file of the target ahead.
 type content struct {
-	f  *sftp.File
-	pr *io.PipeReader // nil before the first Read
+	f    *sftp.File
+	p    *Place
+	full string
+	pr   *io.PipeReader // nil before the first Read
+}
+
+// Sums is described at transfer.FarContent.
+func (c *content) Sums(list []transfer.Chunk) ([][]byte, error) { return c.p.digests(c.full, list) }
+
+// Sum is described at transfer.FarContent.
+func (c *content) Sum() ([]byte, error) {
+	sum, _, err := c.p.digest(c.full, -1)
+	return sum[:], err
 }
 
 func (c *content) Read(b []byte) (int, error) {

@@ -112,7 +112,7 @@ type streamOut struct {
 	h hash.Hash
 }
 
-func (s *streamOut) Basis() []transfer.Chunk { return nil }
+func (s *streamOut) Basis() transfer.Basis { return transfer.Basis{} }
 
 func (s *streamOut) Write(p []byte) (int, error) {
 	s.h.Write(p)
@@ -131,7 +131,8 @@ func (s *streamOut) Zero(n int64) error {
 	return nil
 }
 
-func (s *streamOut) Keep(int64, int64) error { return errStream }
+func (s *streamOut) Keep(int64, int64) error    { return errStream }
+func (s *streamOut) KeepOld(int64, int64) error { return errStream }
 
 func (s *streamOut) Digest(context.Context) ([32]byte, string, error) {
 	return [32]byte(s.h.Sum(nil)), "stream", nil

@@ -6,12 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,7 +42,7 @@ type world struct {
 	log    *recorder
 	rules  transfer.Policy
 	pool   *link.Pool
-	dialed *testConn // the last connection
+	moved  atomic.Int64 // bytes of every process on the target, both ways
 }
 
 func newWorld(t *testing.T, options ...testkit.SSHDOption) *world {
@@ -64,8 +66,7 @@ func newWorld(t *testing.T, options ...testkit.SSHDOption) *world {
 		if err != nil {
 			return nil, err
 		}
-		w.dialed = &testConn{Conn: conn}
-		return w.dialed, nil
+		return &testConn{Conn: conn, moved: &w.moved}, nil
 	}, nil)
 	t.Cleanup(func() {
 		if err := w.pool.Close(); err != nil {
@@ -85,11 +86,57 @@ func newWorld(t *testing.T, options ...testkit.SSHDOption) *world {
 	return w
 }
 
-// testConn is a connection that a test can cut.
-type testConn struct{ transport.Conn }
+// testConn counts the bytes that processes on the target read and write.
+type testConn struct {
+	transport.Conn
+	moved *atomic.Int64
+}
+
+func (c *testConn) Start(ctx context.Context, line string) (transport.Process, error) {
+	p, err := c.Conn.Start(ctx, line)
+	return c.count(p, err)
+}
 
 func (c *testConn) Subsystem(ctx context.Context, name string) (transport.Process, error) {
-	return c.Conn.(transport.Subsystems).Subsystem(ctx, name)
+	p, err := c.Conn.(transport.Subsystems).Subsystem(ctx, name)
+	return c.count(p, err)
+}
+
+func (c *testConn) count(p transport.Process, err error) (transport.Process, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &counted{Process: p, moved: c.moved}, nil
+}
+
+type counted struct {
+	transport.Process
+	moved *atomic.Int64
+}
+
+func (c *counted) Stdin() io.WriteCloser { return &countedIn{c.Process.Stdin(), c.moved} }
+func (c *counted) Stdout() io.Reader     { return &countedOut{c.Process.Stdout(), c.moved} }
+
+type countedIn struct {
+	io.WriteCloser
+	moved *atomic.Int64
+}
+
+func (c *countedIn) Write(p []byte) (int, error) {
+	n, err := c.WriteCloser.Write(p)
+	c.moved.Add(int64(n))
+	return n, err
+}
+
+type countedOut struct {
+	io.Reader
+	moved *atomic.Int64
+}
+
+func (c *countedOut) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.moved.Add(int64(n))
+	return n, err
 }
 
 type recorder struct {
@@ -134,7 +181,7 @@ func (w *world) cp(src, dst string) copier.Result {
 	w.t.Helper()
 	res, err := w.Copy(w.t.Context(), req(src, dst))
 	if err != nil {
-		w.t.Fatalf("copy %s to %s: %v\n%+v", src, dst, err, res)
+		w.t.Fatalf("copy %s to %s: %v\n%.2000s", src, dst, err, fmt.Sprintf("%+v", res))
 	}
 	return res
 }

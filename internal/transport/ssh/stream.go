@@ -9,9 +9,9 @@ import (
 const (
 	// minChunk and maxChunk bound the two buffers of a stream, in bytes. They
 	// start small, because an idle link keeps its streams open, and grow to
-	// the payload of one SSH packet while a stream is busy.
+	// what a few SSH packets carry while a stream is busy.
 	minChunk = 2 << 10
-	maxChunk = 32 << 10
+	maxChunk = 128 << 10
 )
 
 // stream is one output of a process. A Read of the channel itself cannot be
