@@ -9,6 +9,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/podman"
+	"github.com/bowline-sh/bowline/internal/policy"
 	"github.com/bowline-sh/bowline/target"
 )
 
@@ -18,11 +19,17 @@ type Recorder interface {
 	End(ctx context.Context, id string, out audit.Outcome) error
 }
 
+// Gate is the configured policy; see executor.Gate.
+type Gate interface {
+	Enter(ctx context.Context, r policy.Request) (leave func(), err error)
+}
+
 // Config is what Boxes are made of; every field is required but Frozen.
 type Config struct {
 	Target   func(name string) (target.Target, error) // accepted targets only; does no I/O
 	Links    *link.Pool                               // of connections that reach sockets
 	Recorder Recorder
+	Gate     Gate
 	// Frozen reports why nothing may begin on a target, or nil; optional.
 	Frozen func(target string) error
 }
@@ -33,7 +40,7 @@ type Boxes struct{ cfg Config }
 
 // New returns Boxes. It does no I/O.
 func New(cfg Config) *Boxes {
-	if cfg.Target == nil || cfg.Links == nil || cfg.Recorder == nil {
+	if cfg.Target == nil || cfg.Links == nil || cfg.Recorder == nil || cfg.Gate == nil {
 		panic("box: Config is incomplete")
 	}
 	return &Boxes{cfg}
@@ -56,6 +63,13 @@ func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server)
 	}
 	if err == nil && b.cfg.Frozen != nil && c.Verb != "box.list" && c.Verb != "box.info" {
 		err = b.cfg.Frozen(t.Name)
+	}
+	leave := func() {}
+	if err == nil {
+		leave, err = b.cfg.Gate.Enter(ctx, policy.Request{Do: policy.Box, Target: t.Name, Argv: c.Argv})
+	}
+	if err == nil {
+		defer leave()
 	}
 	id, aerr := b.cfg.Recorder.Begin(ctx, audit.Intent{Subject: audit.Subject{Verb: c.Verb, Target: t.Name}, Argv: c.Argv, Text: c.Box})
 	if aerr != nil {

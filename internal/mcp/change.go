@@ -88,7 +88,15 @@ func (s *Server) propose(ctx context.Context, c call, in proposeIn) (string, ses
 		return "", sessionOut{}, err
 	}
 	text, out := s.show(x, true)
-	return text + "\nNothing has changed. A person reviews it with '" + out.Review + "'. Then call 'session' with wait_seconds, and 'apply' once it is approved.\n", out, nil
+	return text + "\nNothing has changed. " + next(x.Status, out.Review) + "\n", out, nil
+}
+
+// next is what comes after a proposal: the policy may have approved it already.
+func next(s plan.Status, review string) string {
+	if s == plan.Approved {
+		return "The policy approved it: call 'apply'."
+	}
+	return "A person reviews it with '" + review + "'. Then call 'session' with wait_seconds, and 'apply' once it is approved."
 }
 
 // mine returns a session that this client made.

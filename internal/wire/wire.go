@@ -211,7 +211,7 @@ func (p *Parts) connect(o Options, home string) {
 	})
 	p.Copier = copier.New(copier.Config{Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Rules: p.transferRules, Now: time.Now, Frozen: frozen.Check, Gate: p.gate})
 	p.boxLinks = link.NewPool(direct, direct)
-	p.Boxes = box.New(box.Config{Target: p.Resolve, Links: p.boxLinks, Recorder: p.log, Frozen: frozen.Check})
+	p.Boxes = box.New(box.Config{Target: p.Resolve, Links: p.boxLinks, Recorder: p.log, Frozen: frozen.Check, Gate: p.gate})
 	p.Inventory = inventory.New(inventory.Config{
 		Find: p.find, Editor: reloading{editor, p, home}, Scan: dialer.Scan, KnownHosts: p.Paths.KnownHosts, Recorder: p.log,
 	})

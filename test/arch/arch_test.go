@@ -60,7 +60,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/caller`, `nothing`},
 	{`internal/engine`, `diag|target|plan|change|profile|internal/(audit|caller|frame|freeze|helper|link|policy|store|transport)`},
 	{`internal/podman`, `diag|internal/transport`},
-	{`internal/box`, `diag|target|internal/(audit|link|podman)`},
+	{`internal/box`, `diag|target|internal/(audit|link|podman|policy)`},
 	{`internal/gate`, `diag|plan|change|internal/(caller|policy|review)`},
 	{`internal/fleet`, `nothing`},
 	{`internal/authkeys`, `nothing`},
