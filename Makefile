@@ -34,7 +34,7 @@ check: ## what a change must pass: format, vet, lint, vulnerabilities, tidy, rac
 bench: ## ratios against real peers, in one run
 	scripts/deps.sh bench
 	$(MAKE) --no-print-directory build
-	$(GO) test -run "^$$" -bench . -benchtime 1x -timeout 60m ./test/bench
+	GO="$(GO)" scripts/bench.sh
 
 soak: ## long campaigns: every fuzz target for FUZZTIME, repeated tests
 	scripts/deps.sh test
