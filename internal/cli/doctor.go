@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"runtime"
@@ -46,7 +47,11 @@ func runDoctor(ctx context.Context, env *Env, selector string, attack, asJSON bo
 			return here
 		}
 		there := testTargets(ctx, env, c, selector, attack, asJSON)
-		if e, ok := errors.AsType[*commandExit](there); here == nil || !ok || e.code != 1 {
+		if here == nil || there == nil {
+			return cmp.Or(here, there)
+		}
+		// The code of a target that cannot be reached says more than that of a check here.
+		if e, ok := errors.AsType[*commandExit](there); !ok || e.code != 1 {
 			return there
 		}
 		return here
