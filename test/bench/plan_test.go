@@ -142,3 +142,13 @@ func scratch(b *testing.B) string {
 	b.Cleanup(func() { os.RemoveAll(dir) })
 	return filepath.Clean(dir)
 }
+
+// BenchmarkPlanCompute: a script that reads files and computes, and changes nothing,
+// inside the dry run against running it.
+func BenchmarkPlanCompute(b *testing.B) {
+	needRoot(b)
+	w := newWorld(b)
+	w.placeHelper(b)
+	const line = "for i in 1 2 3 4; do find /usr/lib /usr/share -xdev -type f -size -64k -print0 | head -z -n 8000 | xargs -0 sha256sum >/dev/null; done"
+	compareRounds(b, 5, func() { w.plan(b, line) }, func() { mustRun(b, exec.Command("sh", "-c", line)) })
+}
