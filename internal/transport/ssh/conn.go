@@ -215,7 +215,7 @@ func (c *Conn) open(ctx context.Context, a ask) (*process, error) {
 
 // start opens a channel and asks.
 func (c *Conn) start(a ask) (*process, error) {
-	channel, requests, err := c.client.OpenChannel("session", nil)
+	channel, requests, err := c.session()
 	if err != nil {
 		return nil, c.openError(err)
 	}
@@ -236,6 +236,28 @@ func (c *Conn) start(a ask) (*process, error) {
 	return p, nil
 }
 
+// session opens a channel. A channel that x/crypto adds while its reader ends is never
+// answered (mux.loop drops all channels before it closes the connection), so the end of
+// the connection is an answer, too; what waits then is left behind.
+func (c *Conn) session() (ssh.Channel, <-chan *ssh.Request, error) {
+	type opened struct {
+		channel  ssh.Channel
+		requests <-chan *ssh.Request
+		err      error
+	}
+	answer := make(chan opened, 1)
+	go func() {
+		channel, requests, err := c.client.OpenChannel("session", nil)
+		answer <- opened{channel, requests, err}
+	}()
+	select {
+	case o := <-answer:
+		return o.channel, o.requests, o.err
+	case <-c.done:
+		return nil, nil, io.EOF
+	}
+}
+
 // openError says what it means that no channel could be opened. sshd answers
 // "open failed" beyond its MaxSessions.
 func (c *Conn) openError(err error) error {
@@ -251,6 +273,17 @@ func (c *Conn) openError(err error) error {
 
 // Dial connects to a socket as seen from the target, see link.Link.
 func (c *Conn) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() { // as in session
+		select {
+		case <-c.done:
+			cancel()
+		case <-stop:
+		}
+	}()
 	conn, err := c.client.DialContext(ctx, network, addr)
 	if err == nil {
 		return conn, nil

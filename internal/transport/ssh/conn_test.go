@@ -101,6 +101,51 @@ func TestKilledSessionIsLost(t *testing.T) {
 	}
 }
 
+// TestStartWhileTheConnectionDies: whoever asks for a session in that moment is answered.
+func TestStartWhileTheConnectionDies(t *testing.T) {
+	s := testkit.SSHD(t)
+	cfg := isolated(t, s.KnownHostsLine())
+	for range 4 {
+		c := mustDial(t, targetOf(s), cfg)
+		running(t, c)
+		answers := make(chan error, 8)
+		stop := make(chan struct{})
+		for range cap(answers) {
+			go func() {
+				for {
+					p, err := c.Start(t.Context(), "exit 0")
+					if err == nil {
+						p.Close()
+						continue
+					}
+					select {
+					case <-stop:
+						answers <- err
+						return
+					default:
+					}
+				}
+			}()
+		}
+		s.SignalSessions(t, syscall.SIGKILL)
+		isDone(t, c)
+		close(stop)
+		for range cap(answers) {
+			select {
+			case err := <-answers:
+				if !errors.Is(err, transport.ErrLost) && !errors.Is(err, transport.ErrBusy) {
+					t.Fatalf("Start = %v, want ErrLost", err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatal("a call hangs")
+			}
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // running starts a process and returns once it runs.
 func running(t testing.TB, c transport.Conn) transport.Process {
 	t.Helper()
