@@ -58,7 +58,7 @@ func (s *Server) copy(ctx context.Context, c call, in copyIn) (string, copyOut, 
 		if i == 100 {
 			break
 		}
-		out.Files = append(out.Files, copiedOut{line(f.Path, 300), f.Status, f.SHA256, line(f.Error, 300)})
+		out.Files = append(out.Files, copiedOut{line(f.Path, 300), f.Status, f.SHA256, s.line(f.Error, 300)})
 	}
 	return fmt.Sprintf("%d files, %d bytes, verified\n", len(res.Files), res.Bytes), out, nil
 }
@@ -146,7 +146,7 @@ func (s *Server) audit(ctx context.Context, c call, in auditIn) (string, auditOu
 		if e.Surface != bowline.SurfaceMCP || e.Client != c.who.Client {
 			continue
 		}
-		o := entryOut{e.Time.UTC().Format(time.RFC3339), e.ID, e.Event, e.Verb, e.Target, e.Session, nil, e.Status, line(e.Error, 300)}
+		o := entryOut{e.Time.UTC().Format(time.RFC3339), e.ID, e.Event, e.Verb, e.Target, e.Session, nil, e.Status, s.line(e.Error, 300)}
 		for i, a := range e.Argv {
 			if i < 20 {
 				o.Argv = append(o.Argv, line(a, 200))
