@@ -77,3 +77,32 @@ func TestSameness(t *testing.T) {
 		t.Error("results are folded by what is shown of them")
 	}
 }
+
+// TestKeptIsBounded: outputs are forgotten by what they take together, the oldest first,
+// and never one that still comes.
+func TestKeptIsBounded(t *testing.T) {
+	s := newOutputs()
+	running := s.add("a", "web1", "runs")
+	var last *output
+	for range maxKept {
+		last = s.add("a", "web1", "big")
+		_, _ = last.Write(make([]byte, maxKeptSize+1)) // it never fails
+		last.end("exit code 0", false)
+		last.page(0, func([]byte) string { return strings.Repeat("x", 4*maxKeptSize) }) // control characters take four
+	}
+	kept := 0
+	for _, o := range s.of("a") {
+		kept += o.size()
+	}
+	if kept > maxKeptAll+4*maxKeptSize {
+		t.Errorf("%d bytes are kept", kept)
+	}
+	for _, o := range []*output{running, last} {
+		if _, err := s.get("a", o.id); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := last.page(-3, nil); got.Text != "xxx" {
+		t.Errorf("a page of what was read before: %q", got.Text)
+	}
+}

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -112,6 +113,7 @@ func (o *output) page(offset int, clean func([]byte) string) outputOut {
 		text = clean(o.text.Bytes())
 		if o.done {
 			o.clean = text
+			o.text = bytes.Buffer{} // nobody wants it any more
 		}
 	}
 	if offset < 0 {
