@@ -51,6 +51,8 @@ var hidden = []string{
 	"cat <<E\nE\\\n\ncanary\nE\n",
 	"echo x | xargs -I{} -n1 sh -c canary",
 	"ip netns exe x canary",
+	"time -o /dev/null canary",
+	"time -f %e canary",
 	"coreutils --coreutils-prog=env canary",
 	"vim.tiny -c '!canary' -c q",
 }
