@@ -25,6 +25,7 @@ type CopyRequest struct {
 	Resume    bool         // go on where an earlier copy was broken off; keep what arrived if this one is
 	Mode      *uint32      // permission bits of files; nil means those of the source
 	Owner     string       // "user:group" of what is made; "" means as it comes
+	Roots     []string     // directories of this machine, without links in them, that nothing may lead out of; none means everything
 	Stdin     io.Reader
 	Stdout    io.Writer
 	Timeout   time.Duration // of everything, connecting included; 0 means none
@@ -83,7 +84,7 @@ type CopyResult struct {
 // timeout or canceled if it was broken off; Files says what is in place.
 func (c *Client) Copy(ctx context.Context, req CopyRequest) (CopyResult, error) {
 	r := copier.Request{Dest: copier.Location(req.Dest), Recursive: req.Recursive, Resume: req.Resume, Mode: req.Mode,
-		Owner: req.Owner, Stdin: req.Stdin, Stdout: req.Stdout, Timeout: req.Timeout}
+		Owner: req.Owner, Roots: req.Roots, Stdin: req.Stdin, Stdout: req.Stdout, Timeout: req.Timeout}
 	for _, s := range req.Sources {
 		r.Sources = append(r.Sources, copier.Location(s))
 	}

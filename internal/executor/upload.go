@@ -37,14 +37,11 @@ type Upload struct {
 const scriptDir = "/dev/bowline"
 
 // judged is what the policy is asked about: an uploaded script is a program that its
-// interpreter reads, as one on standard input is.
+// interpreter, which its first line names, reads; it is no input of what it runs.
 func (r Request) judged(target, profile string) policy.Request {
-	out := policy.Request{Do: policy.Run, Target: target, Profile: profile, Argv: r.Argv, Script: r.Script}
+	out := policy.Request{Do: policy.Run, Target: target, Profile: profile, Argv: r.Argv, Env: r.Env, Script: r.Script}
 	if u := r.Upload; u != nil {
-		out.Script, out.Argv = u.Data, u.Interpreter
-		if len(out.Argv) == 0 {
-			out.Argv = []string{"/bin/sh"}
-		}
+		out.Script, out.Argv = u.Data, nil
 	}
 	return out
 }

@@ -106,10 +106,13 @@ func (n *names) file(c change.Change) {
 	case slices.Contains([]string{"/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/etc/subuid", "/etc/subgid"}, p):
 		n.accounts(c)
 	}
-	for _, root := range []string{"/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/", "/run/systemd/system/"} {
+	for _, root := range []string{"/etc/systemd/system/", "/etc/systemd/system.control/", "/run/systemd/system.control/", "/run/systemd/transient/", "/usr/local/lib/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/", "/run/systemd/system/"} {
 		if rest, ok := strings.CutPrefix(p, root); ok && c.After.Type != change.Dir {
 			n.units[unitOf(rest)] = true
 		}
+	}
+	if strings.Contains(p, "/systemd/system-generators/") || strings.Contains(p, "/systemd/system-environment-generators/") {
+		n.units["?"] = true // it writes units of any name
 	}
 	if dir == "/etc/init.d/" {
 		n.units[base+".service"] = true
@@ -128,7 +131,13 @@ func (n *names) unnamedPackages() {
 func unitOf(rest string) string {
 	first, inner, nested := strings.Cut(rest, "/")
 	if nested && strings.HasSuffix(first, ".d") {
-		return strings.TrimSuffix(first, ".d")
+		unit := strings.TrimSuffix(first, ".d")
+		// "service.d" is of every service, "foo-.service.d" of all that begin so, and
+		// "foo@.service.d" of all instances: systemd.unit(5).
+		if stem := strings.TrimSuffix(unit, path.Ext(unit)); path.Ext(unit) == "" || strings.HasSuffix(stem, "-") {
+			return "?"
+		}
+		return unit
 	}
 	if nested {
 		return path.Base(inner)

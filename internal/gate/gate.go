@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -123,6 +124,9 @@ func (g *Gate) ask(ctx context.Context, r policy.Request, v policy.Verdict) erro
 	return nil
 }
 
+// maxPeriod is the longest period of a limit; see [policy.ParseRate].
+const maxPeriod = 24 * time.Hour
+
 // maxCallers bounds what is remembered of callers: a client chooses its own name.
 const maxCallers = 10000
 
@@ -186,10 +190,18 @@ func (g *Gate) full(l policy.Limit, key string, now time.Time) error {
 	if len(past) >= l.Rate {
 		return fmt.Errorf("%d in %s; the next in %s", l.Rate, l.Per, past[0].Add(l.Per).Sub(now).Round(time.Second))
 	}
-	if len(g.rates) >= maxCallers {
+	if len(g.rates) >= maxCallers && g.rates[key] == nil {
+		g.sweep(now)
+	}
+	if len(g.rates) >= maxCallers && g.rates[key] == nil {
 		return errors.New("more callers than can be counted")
 	}
 	return nil
+}
+
+// sweep forgets callers who did not come back: no limit looks back further than a day.
+func (g *Gate) sweep(now time.Time) {
+	maps.DeleteFunc(g.rates, func(_ string, past []time.Time) bool { return now.Sub(past[len(past)-1]) >= maxPeriod })
 }
 
 func hintOf(l policy.Limit, err error) string {

@@ -98,6 +98,35 @@ func TestLimits(t *testing.T) {
 	enter(as(t, "a"), "")()
 }
 
+// TestManyNames: who comes under ten thousand names keeps nobody else out who is known,
+// and all are forgotten in time.
+func TestManyNames(t *testing.T) {
+	w := newWorld(policy.Policy{Limits: []policy.Limit{{Name: "rate", Source: "c:1", Rate: 5, Per: time.Minute}}})
+	r := policy.Request{Do: policy.Plan, Target: "web1", Argv: []string{"id"}}
+	enter := func(client string) error {
+		_, err := w.Enter(as(t, client), r)
+		return err
+	}
+	if err := enter("known"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10000 {
+		if err := enter(fmt.Sprint("name", i)); err != nil && i < 9000 {
+			t.Fatal(err)
+		}
+	}
+	if err := enter("late"); diag.KindOf(err) != diag.Refused {
+		t.Errorf("there is no bound: %v", err)
+	}
+	if err := enter("known"); err != nil {
+		t.Errorf("who was there before is kept out: %v", err)
+	}
+	w.now = w.now.Add(25 * time.Hour)
+	if err := enter("later"); err != nil {
+		t.Errorf("nobody is forgotten: %v", err)
+	}
+}
+
 // TestAsk: the person at the terminal is asked, nobody else is.
 func TestAsk(t *testing.T) {
 	w := newWorld(policy.Policy{Rules: []policy.Rule{{Name: "careful", Source: "c:1", Decision: policy.Ask}}})
@@ -173,6 +202,10 @@ func TestEffectsOf(t *testing.T) {
 		{"unit by odd command", []plan.Operation{run("systemctl", "--root=/x", "restart", "nginx")}, nil, nil, []string{"?"}, false},
 		{"unit files", []plan.Operation{op("/etc/systemd/system/a.service", gone, x), op("/etc/systemd/system/b.service.d/x.conf", gone, x), op("/etc/systemd/system/multi-user.target.wants/c.timer", gone, change.State{Type: change.Symlink, Target: "/x"})},
 			nil, nil, []string{"a.service", "b.service", "c.timer"}, false},
+		{"all units", []plan.Operation{op("/etc/systemd/system/service.d/x.conf", gone, x)}, nil, nil, []string{"?"}, false},
+		{"units of a prefix", []plan.Operation{op("/etc/systemd/system/ssh-.service.d/x.conf", gone, x)}, nil, nil, []string{"?"}, false},
+		{"generator", []plan.Operation{op("/etc/systemd/system-generators/x", gone, x)}, nil, nil, []string{"?"}, false},
+		{"unit elsewhere", []plan.Operation{op("/usr/local/lib/systemd/system/a.service", gone, x), op("/etc/systemd/system.control/b.service.d/x.conf", gone, x)}, nil, nil, []string{"a.service", "b.service"}, false},
 		{"setuid made", []plan.Operation{op("/srv/x", gone, keep("x", 0o4755))}, nil, nil, nil, true},
 		{"setgid added", []plan.Operation{op("/srv/x", x, keep("x", 0o2755))}, nil, nil, nil, true},
 		{"setuid replaced", []plan.Operation{op("/srv/x", keep("x", 0o4755), keep("y", 0o4755))}, nil, nil, nil, true},

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -24,7 +25,7 @@ func (s *Server) background(c call, in runIn, req bowline.RunRequest) (string, r
 		return "", runOut{}, diag.New(diag.Refused, "run in the background", "stop one with 'output' and stop=true", "%d commands run already", maxRunning)
 	}
 	ctx, stop := context.WithCancel(bowline.WithCaller(s.ctx, c.who))
-	o := s.outs.add(c.who.Client, name, line(strings.Join(req.Argv, " "), 200))
+	o := s.outs.add(c.who.Client, name, s.line(strings.Join(req.Argv, " "), 200))
 	o.stop = stop
 	req.Target, req.Discard = name, true
 	req.Stdout, req.Stderr = o, o
@@ -32,16 +33,16 @@ func (s *Server) background(c call, in runIn, req bowline.RunRequest) (string, r
 		defer func() { <-s.outs.turns }()
 		defer stop()
 		res, err := s.cfg.Client.Run(ctx, req)
-		o.end(ending(res, err), err != nil)
+		o.end(s.ending(res, err), err != nil)
 	}()
 	out := runOut{Handle: o.id}
 	return "It runs in the background on " + name + ". Call 'output' with handle " + o.id + " and wait_seconds.", out, nil
 }
 
-func ending(res bowline.RunResult, err error) string {
+func (s *Server) ending(res bowline.RunResult, err error) string {
 	switch {
 	case err != nil:
-		return "failed (" + cmpKind(err) + "): " + line(err.Error(), 500)
+		return "failed (" + cmpKind(err) + "): " + s.line(err.Error(), 500)
 	case res.TimedOut:
 		return fmt.Sprintf("timed out after %.2f s and was killed", res.Duration.Seconds())
 	}
@@ -112,6 +113,7 @@ func (o *output) page(offset int, clean func([]byte) string) outputOut {
 		text = clean(o.text.Bytes())
 		if o.done {
 			o.clean = text
+			o.text = bytes.Buffer{} // nobody wants it any more
 		}
 	}
 	if offset < 0 {

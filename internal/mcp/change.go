@@ -76,6 +76,9 @@ func (s *Server) propose(ctx context.Context, c call, in proposeIn) (string, ses
 	if err != nil {
 		return "", sessionOut{}, err
 	}
+	if err := s.mayNetwork(ctx, in.HostNet); err != nil {
+		return "", sessionOut{}, err
+	}
 	req := bowline.PlanRequest{
 		Target: name, AsRoot: in.AsRoot, HostNet: in.HostNet, Name: line(in.Name, 40), Note: line(in.Note, 1000), Argv: in.Argv,
 		Timeout: time.Duration(in.Timeout) * time.Second,
@@ -169,7 +172,7 @@ func (s *Server) listSessions(ctx context.Context, c call) (string, sessionsOut,
 		if x.Surface != bowline.SurfaceMCP || x.Client != c.who.Client || len(out.Sessions) == 100 {
 			continue
 		}
-		l := listed{x.ID, x.Target, string(x.Status), line(x.Note, 200)}
+		l := listed{x.ID, x.Target, string(x.Status), s.line(x.Note, 200)}
 		out.Sessions = append(out.Sessions, l)
 		fmt.Fprintf(&b, "%s  %s  %s  %s\n", l.Session, l.Target, l.Status, l.Note)
 	}
@@ -181,7 +184,7 @@ func (s *Server) show(x bowline.Session, diff bool) (string, sessionOut) {
 	d := review.New(review.Input{Plan: x.Plan, Contents: x.Contents, Digest: x.Digest, Now: time.Now()})
 	out := sessionOut{
 		Session: x.ID, Target: x.Target, Status: string(x.Status), Digest: x.Digest, Operations: len(d.Rows), Exit: x.Plan.Exit,
-		Review: "bowline review " + x.ID, Expires: x.Expires.UTC().Format(time.RFC3339), Reason: line(reason(x), 1000),
+		Review: "bowline review " + x.ID, Expires: x.Expires.UTC().Format(time.RFC3339), Reason: s.line(reason(x), 1000),
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "session %s on %s: %s; %d operations; the script ended with %d in the dry run\n", x.ID, x.Target, x.Status, len(d.Rows), x.Plan.Exit)
@@ -190,14 +193,14 @@ func (s *Server) show(x bowline.Session, diff bool) (string, sessionOut) {
 	}
 	var data strings.Builder
 	for _, w := range d.Header.Warnings {
-		fmt.Fprintf(&data, "warning: %s\n", line(w, 500))
+		fmt.Fprintf(&data, "warning: %s\n", s.line(w, 500))
 	}
 	for i, r := range d.Risks {
 		if i == 50 {
 			fmt.Fprintf(&data, "... and %d risks more\n", len(d.Risks)-i)
 			break
 		}
-		o := riskOut{string(r.Class), r.Severity.String(), line(s.cfg.Client.Mask(r.Text), 500)}
+		o := riskOut{string(r.Class), r.Severity.String(), s.line(r.Text, 500)}
 		out.Risks = append(out.Risks, o)
 		fmt.Fprintf(&data, "%s risk: %s (%s)\n", o.Severity, o.Text, o.Class)
 	}
@@ -206,10 +209,10 @@ func (s *Server) show(x bowline.Session, diff bool) (string, sessionOut) {
 			fmt.Fprintf(&data, "... and %d operations more\n", len(d.Rows)-i)
 			break
 		}
-		fmt.Fprintf(&data, "%d %s %s  %s\n", r.N, r.Symbol, line(s.cfg.Client.Mask(r.Subject), 300), line(r.Detail, 200))
+		fmt.Fprintf(&data, "%d %s %s  %s\n", r.N, r.Symbol, s.line(r.Subject, 300), s.line(r.Detail, 200))
 	}
 	for _, o := range d.Header.Output {
-		fmt.Fprintf(&data, "the script said: %s\n", line(s.cfg.Client.Mask(o), 500))
+		fmt.Fprintf(&data, "the script said: %s\n", s.line(o, 500))
 	}
 	if diff {
 		data.WriteString(s.diff(d))
@@ -240,14 +243,14 @@ func (s *Server) diff(d *review.Document) string {
 			continue
 		}
 		if r.Sensitive {
-			fmt.Fprintf(&b, "--- %s: not shown, it holds secrets\n", line(r.Subject, 300))
+			fmt.Fprintf(&b, "--- %s: not shown, it holds secrets\n", s.line(r.Subject, 300))
 			continue
 		}
 		f := d.Diff(r.N)
 		if len(f.Hunks) == 0 {
 			continue
 		}
-		fmt.Fprintf(&b, "--- %s\n", line(r.Subject, 300))
+		fmt.Fprintf(&b, "--- %s\n", s.line(r.Subject, 300))
 		for _, h := range f.Hunks {
 			b.WriteString(h.Header() + "\n")
 			for i, text := range s.masked(h) {
@@ -279,19 +282,19 @@ func (s *Server) move(ctx context.Context, c call, id string, do mover) (string,
 		return "", movedOut{}, err
 	}
 	res, err := do(ctx, id, bowline.ApplyOptions{Progress: func(p bowline.Progress) {
-		c.progress(ctx, float64(p.Op), p.What)
+		c.progress(ctx, float64(p.Op), s.cfg.Client.Mask(p.What))
 	}})
 	if err != nil {
 		return "", movedOut{}, err
 	}
-	out := movedOut{Session: id, Status: string(res.Status), Operations: res.Total, Done: res.Done, Message: line(res.Message, 1000)}
+	out := movedOut{Session: id, Status: string(res.Status), Operations: res.Total, Done: res.Done, Message: s.line(res.Message, 1000)}
 	var b strings.Builder
 	fmt.Fprintf(&b, "session %s on %s is now %s: %d of %d operations\n", id, x.Target, res.Status, res.Done, res.Total)
 	for _, n := range res.Notes {
-		fmt.Fprintf(&b, "note: %s\n", line(n, 500))
+		fmt.Fprintf(&b, "note: %s\n", s.line(n, 500))
 	}
 	for _, r := range res.Commands {
-		fmt.Fprintf(&b, "%s: exit code %d\n", line(s.cfg.Client.Mask(strings.Join(r.Argv, " ")), 300), r.Exit)
+		fmt.Fprintf(&b, "%s: exit code %d\n", s.line(strings.Join(r.Argv, " "), 300), r.Exit)
 		if said := slices.Concat(r.Stdout, r.Stderr); len(said) > 0 {
 			short, _ := ends(s.clean(said))
 			b.WriteString(untrusted(x.Target, short) + "\n")

@@ -44,8 +44,12 @@ func (s *Server) copy(ctx context.Context, c call, in copyIn) (string, copyOut, 
 	if (from.Target == "") == (to.Target == "") {
 		return "", copyOut{}, diag.New(diag.Usage, "copy", "write one of them as TARGET:/path", "one side is a target, the other this machine")
 	}
+	roots := s.roots()
+	if len(roots) == 0 { // they were there a moment ago; none would mean everything
+		return "", copyOut{}, diag.New(diag.Denied, "copy", "", "the allowed directories are gone")
+	}
 	res, err := s.cfg.Client.Copy(ctx, bowline.CopyRequest{
-		Sources: []bowline.CopyLocation{from}, Dest: to, Recursive: in.Recursive, Timeout: time.Duration(max(in.Timeout, 0)) * time.Second,
+		Sources: []bowline.CopyLocation{from}, Dest: to, Recursive: in.Recursive, Roots: roots, Timeout: time.Duration(max(in.Timeout, 0)) * time.Second,
 		Progress: func(p bowline.CopyProgress) {
 			c.progress(ctx, float64(p.Bytes), fmt.Sprintf("%d of %d bytes", p.Bytes, p.TotalBytes))
 		},
@@ -58,7 +62,7 @@ func (s *Server) copy(ctx context.Context, c call, in copyIn) (string, copyOut, 
 		if i == 100 {
 			break
 		}
-		out.Files = append(out.Files, copiedOut{line(f.Path, 300), f.Status, f.SHA256, line(f.Error, 300)})
+		out.Files = append(out.Files, copiedOut{line(f.Path, 300), f.Status, f.SHA256, s.line(f.Error, 300)})
 	}
 	return fmt.Sprintf("%d files, %d bytes, verified\n", len(res.Files), res.Bytes), out, nil
 }
@@ -78,8 +82,8 @@ func (s *Server) place(ctx context.Context, text string) (bowline.CopyLocation, 
 }
 
 // local returns a local path if it lies in an allowed directory, with all symbolic
-// links of its directory resolved. What somebody on this machine swaps afterwards is
-// beyond it: the model can make no links here.
+// links of its directory resolved. A link that comes meanwhile, from a tree that the model
+// copies at the same time, leads nowhere: the copy itself is held below the roots.
 func (s *Server) local(p string) (string, error) {
 	refuse := func(why string) (string, error) {
 		hint := "this server was given no directory; start it with --root DIR"
@@ -100,13 +104,23 @@ func (s *Server) local(p string) (string, error) {
 	if fi, err := os.Lstat(real); err == nil && fi.Mode()&os.ModeSymlink != 0 {
 		return refuse("it is a symbolic link")
 	}
-	for _, root := range s.cfg.Roots {
-		root, err := filepath.EvalSymlinks(root)
-		if err == nil && (real == root || strings.HasPrefix(real, strings.TrimSuffix(root, "/")+"/")) {
+	for _, root := range s.roots() {
+		if real == root || strings.HasPrefix(real, strings.TrimSuffix(root, "/")+"/") {
 			return real, nil
 		}
 	}
 	return refuse("it is outside of the allowed directories")
+}
+
+// roots are the allowed directories, where they are now.
+func (s *Server) roots() []string {
+	var out []string
+	for _, root := range s.cfg.Roots {
+		if real, err := filepath.EvalSymlinks(root); err == nil {
+			out = append(out, real)
+		}
+	}
+	return out
 }
 
 type auditIn struct {
@@ -146,7 +160,7 @@ func (s *Server) audit(ctx context.Context, c call, in auditIn) (string, auditOu
 		if e.Surface != bowline.SurfaceMCP || e.Client != c.who.Client {
 			continue
 		}
-		o := entryOut{e.Time.UTC().Format(time.RFC3339), e.ID, e.Event, e.Verb, e.Target, e.Session, nil, e.Status, line(e.Error, 300)}
+		o := entryOut{e.Time.UTC().Format(time.RFC3339), e.ID, e.Event, e.Verb, e.Target, e.Session, nil, e.Status, s.line(e.Error, 300)}
 		for i, a := range e.Argv {
 			if i < 20 {
 				o.Argv = append(o.Argv, line(a, 200))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -33,7 +35,36 @@ func (s *Server) Handler(token string) http.Handler {
 		}
 		old.ServeHTTP(w, r)
 	})
-	return http.NewCrossOriginProtection().Handler(auth.RequireBearerToken(verifier(token), nil)(both))
+	return timely(bodyTime, http.NewCrossOriginProtection().Handler(auth.RequireBearerToken(verifier(token), nil)(both)))
+}
+
+// bodyTime is how long a body may take to arrive.
+const bodyTime = 30 * time.Second
+
+// timely gives up on who sends a body slowly, also on who has no token: the server reads
+// what is left of it for them. A body that has arrived ends no answer, which may go on.
+func timely(limit time.Duration, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn := http.NewResponseController(w)
+		if r.ContentLength != 0 && conn.SetReadDeadline(time.Now().Add(limit)) == nil {
+			r.Body = &arriving{ReadCloser: r.Body, arrived: func() { _ = conn.SetReadDeadline(time.Time{}) }}
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// arriving calls arrived when all of a body was read.
+type arriving struct {
+	io.ReadCloser
+	arrived func()
+}
+
+func (b *arriving) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.arrived()
+	}
+	return n, err
 }
 
 // verifier compares digests, so that time tells nothing about the token.

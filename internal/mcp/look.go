@@ -101,8 +101,8 @@ func (s *Server) test(ctx context.Context, in targetsIn, out targetsOut, b *stri
 	}
 	fmt.Fprintf(b, "checks of %s:\n", name)
 	for _, c := range report.Checks {
-		out.Checks = append(out.Checks, checkOut{c.Name, c.OK, line(c.Detail, 300)})
-		fmt.Fprintf(b, "  %s: %v, %s\n", c.Name, c.OK, line(c.Detail, 300))
+		out.Checks = append(out.Checks, checkOut{c.Name, c.OK, s.line(c.Detail, 300)})
+		fmt.Fprintf(b, "  %s: %v, %s\n", c.Name, c.OK, s.line(c.Detail, 300))
 	}
 	return b.String(), out, nil
 }
@@ -225,7 +225,7 @@ func (s *Server) result(c call, res bowline.RunResult) resultOut {
 	out.Stderr, cutErr = ends(stderr)
 	if cutOut || cutErr {
 		out.Truncated = true
-		o := s.outs.add(c.who.Client, res.Target, line(strings.Join(res.Argv, " "), 200))
+		o := s.outs.add(c.who.Client, res.Target, s.line(strings.Join(res.Argv, " "), 200))
 		_, _ = o.Write(slices.Concat(res.Stdout, res.Stderr)) // it never fails
 		o.end(fmt.Sprintf("exit code %d", res.ExitCode), false)
 		out.Handle = o.id

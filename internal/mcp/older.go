@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/bowline-sh/bowline"
+	"github.com/bowline-sh/bowline/diag"
 )
 
 type olderIn struct {
@@ -22,24 +23,29 @@ func (s *Server) addOlder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	taken := map[string]string{} // what a tool runs on, by its name
 	for _, t := range list {
 		for _, p := range profiles {
-			s.addOlderTool("sandbox_"+t.Name+"_"+p.Profile.Name, t, p)
+			names := []string{olderName(t.Name + "_" + p.Profile.Name)}
 			if t.Default {
-				s.addOlderTool("sandbox_"+p.Profile.Name, t, p)
+				names = append(names, olderName(p.Profile.Name))
+			}
+			for _, name := range names {
+				what := t.Name + " under " + p.Profile.Name
+				if taken[name] != "" {
+					return diag.New(diag.Usage, "offer older tools", "leave --older-tools out, or choose fewer with --target and --profile", "%s would be the name of two tools: %s, and %s", name, taken[name], what)
+				}
+				taken[name] = what
+				s.addOlderTool(name, t, p)
 			}
 		}
 	}
 	return nil
 }
 
+func olderName(name string) string { return "sandbox_" + strings.ReplaceAll(name, ".", "_") }
+
 func (s *Server) addOlderTool(name string, t bowline.TargetInfo, p bowline.ProfileInfo) {
-	name = strings.Map(func(r rune) rune {
-		if r == '.' {
-			return '_'
-		}
-		return r
-	}, name)
 	add(s, tool(name, "Run on "+t.Name+" under "+p.Profile.Name, "Older name of 'run'.", reads), func(ctx context.Context, c call, in olderIn) (string, runOut, error) {
 		return s.run(ctx, c, runIn{Target: t.Name, Profile: p.Profile.Name, Argv: in.Command})
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"slices"
 	"sync"
 
 	"github.com/bowline-sh/bowline/diag"
@@ -11,9 +12,10 @@ import (
 
 // Bounds of what is kept of outputs, for all clients of a process.
 const (
-	maxKept     = 64      // outputs; the oldest that is over goes first
-	maxRunning  = 16      // commands in the background
-	maxKeptSize = 4 << 20 // bytes of one; what comes after is dropped, and said
+	maxKept     = 64       // outputs; the oldest that is over goes first
+	maxRunning  = 16       // commands in the background
+	maxKeptSize = 4 << 20  // bytes of one; what comes after is dropped, and said
+	maxKeptAll  = 64 << 20 // bytes of all that are over
 )
 
 // output is the output of a command, kept so that a model can page through it.
@@ -89,18 +91,32 @@ func (s *outputs) add(owner, target, title string) *output {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.list = append(s.list, o)
-	for i := 0; len(s.list) > maxKept && i < len(s.list); {
-		old := s.list[i]
-		old.mu.Lock()
-		over := old.done
-		old.mu.Unlock()
-		if !over {
-			i++
-			continue
-		}
-		s.list = append(s.list[:i], s.list[i+1:]...)
+	kept, excess := 0, len(s.list)-maxKept
+	for _, old := range s.list {
+		kept += old.size()
 	}
+	s.list = slices.DeleteFunc(s.list, func(old *output) bool {
+		if excess <= 0 && kept <= maxKeptAll || !old.over() {
+			return false
+		}
+		kept -= old.size()
+		excess--
+		return true
+	})
 	return o
+}
+
+func (o *output) over() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.done
+}
+
+// size is what o holds, in bytes.
+func (o *output) size() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Len() + len(o.clean)
 }
 
 // of lists the outputs of owner.

@@ -32,6 +32,20 @@ func (s *Server) profiles(ctx context.Context) ([]bowline.ProfileInfo, error) {
 	}), nil
 }
 
+// mayNetwork refuses the network to a dry run where no profile that is offered has it:
+// what goes out cannot be reviewed, and nobody has approved anything yet.
+func (s *Server) mayNetwork(ctx context.Context, wanted bool) error {
+	if !wanted {
+		return nil
+	}
+	list, err := s.profiles(ctx)
+	if err != nil || slices.ContainsFunc(list, func(p bowline.ProfileInfo) bool { return !p.Profile.NetworkIsolation }) {
+		return err
+	}
+	return diag.New(diag.Denied, "use the network in a dry run", "leave 'network' out; or a person starts this server with a profile that has the network: 'bowline mcp serve --profile NAME'",
+		"no profile that this server was given has the network")
+}
+
 // checkProfiles finds out early that a name is wrong.
 func (s *Server) checkProfiles(ctx context.Context) error {
 	list, err := s.profiles(ctx)

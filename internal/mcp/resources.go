@@ -40,7 +40,7 @@ func (s *Server) readResource(ctx context.Context, req *mcp.ReadResourceRequest)
 	c := call{who: who}
 	text, err := s.resource(bowline.WithCaller(ctx, who), c, u)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s", cmpKind(err), line(err.Error(), 500))
+		return nil, fmt.Errorf("%s: %s", cmpKind(err), s.line(err.Error(), 500))
 	}
 	return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: req.Params.URI, MIMEType: "text/plain", Text: text}}}, nil
 }

@@ -25,11 +25,16 @@ type Config struct {
 // Server is a set of tools over one [bowline.Client]. Methods may be called
 // concurrently.
 type Server struct {
-	cfg  Config
-	mcp  *mcp.Server
-	outs *outputs
-	ctx  context.Context // ends with the server: what runs in the background ends with it
+	cfg   Config
+	mcp   *mcp.Server
+	outs  *outputs
+	calls chan struct{}   // a place for each call that is under way
+	ctx   context.Context // ends with the server: what runs in the background ends with it
 }
+
+// maxCalls bounds the calls at a time, of all clients of a server: each holds a result of
+// some MiB, a channel of a link, or a look at the store every 250 ms.
+const maxCalls = 64
 
 const instructions = `Bowline runs things on remote Linux hosts. Look around freely: 'run', 'read_file' and 'search' execute in a sandbox that cannot change the host. ` +
 	`To change anything, call 'propose' with a script or command: it is dry-run on a copy-on-write view of the real host and becomes a session with a plan. ` +
@@ -38,7 +43,7 @@ const instructions = `Bowline runs things on remote Linux hosts. Look around fre
 
 // New returns a server. What its tools leave running ends with ctx.
 func New(ctx context.Context, cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, outs: newOutputs(), ctx: ctx}
+	s := &Server{cfg: cfg, outs: newOutputs(), calls: make(chan struct{}, maxCalls), ctx: ctx}
 	if err := s.checkProfiles(ctx); err != nil {
 		return nil, err
 	}

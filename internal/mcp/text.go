@@ -25,6 +25,9 @@ func line(text string, max int) string {
 	return cut(text, max) + "…"
 }
 
+// line is [line] with secrets masked: for texts that a host may have written a part of.
+func (s *Server) line(text string, max int) string { return line(s.cfg.Client.Mask(text), max) }
+
 // cut returns at most n bytes of s, whole characters.
 func cut(s string, n int) string {
 	if len(s) <= n {

@@ -56,10 +56,17 @@ func add[In, Out any](s *Server, t *mcp.Tool, h handler[In, Out]) {
 	t.InputSchema, t.OutputSchema = schemaOf[In](), schemaOf[Out]()
 	mcp.AddTool(s.mcp, t, func(ctx context.Context, req *mcp.CallToolRequest, in In) (*mcp.CallToolResult, Out, error) {
 		who := s.caller(req.Session)
+		select {
+		case s.calls <- struct{}{}:
+			defer func() { <-s.calls }()
+		default:
+			var none Out
+			return nil, none, s.failure(diag.New(diag.Refused, "call a tool", "wait until some are over", "%d calls are under way already", maxCalls))
+		}
 		text, out, err := h(bowline.WithCaller(ctx, who), call{who, req}, in)
 		if err != nil {
 			var none Out
-			return nil, none, failure(err)
+			return nil, none, s.failure(err)
 		}
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}, out, nil
 	})
@@ -67,10 +74,10 @@ func add[In, Out any](s *Server, t *mcp.Tool, h handler[In, Out]) {
 
 // failure is what a model is told of an error: the SDK makes it a result with isError,
 // and no structured content.
-func failure(err error) error {
-	text := fmt.Sprintf("error (%s): %s", cmpKind(err), line(err.Error(), 2000))
+func (s *Server) failure(err error) error {
+	text := fmt.Sprintf("error (%s): %s", cmpKind(err), s.line(err.Error(), 2000))
 	if h := diag.HintOf(err); h != "" {
-		text += "\nhint: " + line(h, 1000)
+		text += "\nhint: " + s.line(h, 1000)
 	}
 	return errors.New(text)
 }
@@ -144,7 +151,7 @@ func (s *Server) allowed(ctx context.Context, selector string) ([]bowline.Target
 	var out []bowline.TargetInfo
 	for _, w := range wanted {
 		if !slices.ContainsFunc(list, func(t bowline.TargetInfo) bool { return t.Name == w.Name }) {
-			return nil, diag.New(diag.Denied, "use target "+w.Name, "use one of: "+names(list), "it is not among those that this server was given")
+			return nil, diag.New(diag.Denied, "use target "+line(selector, 64), "use one of: "+names(list), "it is not, or not all of it is, among those that this server was given")
 		}
 		out = append(out, w)
 	}

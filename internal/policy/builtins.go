@@ -9,12 +9,15 @@ import (
 func (s *seer) builtin(words []Word, sh *shell) bool {
 	name := words[0].Text
 	switch name {
-	case ":", "true", "false", "exit", "return", "break", "continue", "shift", "cd", "pwd", "wait", "times", "umask", "echo", "type", "ulimit", "unalias", "jobs":
+	case ":", "true", "false", "exit", "return", "break", "continue", "shift", "cd", "pwd", "times", "umask", "echo", "type", "ulimit", "unalias":
+		s.harmless(words)
+	case "wait", "jobs": // bash: jobs -x runs a command, wait -p sets a variable
+		if slices.ContainsFunc(words[1:], func(w Word) bool { return w.Unknown || strings.ContainsAny(w.Text, "xp[") }) {
+			s.unseen(name + " has an option that runs or sets something")
+		}
 		s.harmless(words)
 	case "test", "[":
-		if slices.ContainsFunc(words, func(w Word) bool { return w.Text == "-v" || w.Text == "-R" }) {
-			s.unseen(name + " -v evaluates the index of what it looks for")
-		}
+		s.test1(words)
 		s.harmless(words)
 	case "printf":
 		s.printf(words)
@@ -37,6 +40,9 @@ func (s *seer) builtin(words []Word, sh *shell) bool {
 	case "set":
 		s.set(words)
 	case "unset", "getopts", "read":
+		if name == "read" && s.fed {
+			s.unseen("read may take a line of the script that runs it; give it '< FILE'")
+		}
 		s.variables(words)
 	case "trap":
 		s.trap(words, sh)
@@ -47,6 +53,18 @@ func (s *seer) builtin(words []Word, sh *shell) bool {
 		return sh.funcs[name]
 	}
 	return true
+}
+
+// test1 looks for -v, which runs what stands in an index. An operator that is only
+// known when it runs may be it, and so may a part of a word that is split.
+func (s *seer) test1(words []Word) {
+	for i, w := range words {
+		next := i+1 < len(words) && (words[i+1].Unknown || strings.Contains(words[i+1].Text, "["))
+		if !w.Unknown && (w.Text == "-v" || w.Text == "-R") || w.Split || w.Unknown && next {
+			s.unseen(words[0].Text + " may get -v, which evaluates the index of what it looks for; put words in double quotes")
+			return
+		}
+	}
 }
 
 func (s *seer) harmless(words []Word) { s.add(Command{Words: words, Builtin: true}) }
@@ -173,7 +191,9 @@ func (s *seer) trap(words []Word, sh *shell) {
 		rest = rest[1:]
 	}
 	switch {
-	case len(rest) == 0, rest[0].Text == "-p", rest[0].Text == "-l", !rest[0].Unknown && rest[0].Text == "-":
+	case len(rest) == 0:
+		s.harmless(words)
+	case !rest[0].Unknown && slices.Contains([]string{"-p", "-l", "-"}, rest[0].Text):
 		s.harmless(words)
 	case rest[0].Unknown:
 		s.unseen("trap runs a text that is only known when it runs")

@@ -17,6 +17,9 @@ func interpreters() []string {
 		"gdb", "lldb", "strace-log-merge", "perf", "bpftrace", "stap", "valgrind", "ldd",
 		"mysql", "mariadb", "psql", "sqlite3", "redis-cli", "mongo", "mongosh", "bc", "dc", "ftp", "sftp", "lftp", "telnet", "nc", "ncat", "netcat", "socat",
 		"parallel", "at", "batch", "crontab", "screen", "tmux", "start-stop-daemon", "daemonize", "dbus-run-session", "xvfb-run", "rlwrap", "entr", "inotifywait-run", "run-parts", "run-one", "systemd-inhibit",
+		"choom", "runcon", "newgrp", "sg", "systemd-cat", "systemd-socket-activate", "uclampset", "coresched", "cgexec", "cpulimit", "logsave", "faketime", "fakechroot", "proot", "sshpass", "autossh", "torify", "torsocks",
+		"proxychains", "dtach", "abduco", "byobu", "logrotate", "coreutils", "gdbserver", "vimdiff", "vim.basic", "vim.tiny", "vim.nox", "vimtutor", "irb", "erb", "java", "jshell", "groovy", "scala", "erl", "iex", "elixir", "ocaml", "octave",
+		"gnuplot", "pypy", "yash", "posh", "sash", "wget", "mail", "mailx", "mutt", "pager", "sensible-editor", "sensible-pager", "editor", "uname26", "aarch64", "hyperfine", "setlock", "envdir", "envuidgid",
 		"unshare", "nsenter", "setpriv", "capsh", "bwrap", "firejail", "systemd-nspawn", "machinectl", "lxc-attach", "docker", "podman", "nerdctl", "crictl", "kubectl", "oc", "ansible", "salt", "pkexec", "gosu", "su-exec", "setuidgid", "chpst", "softlimit", "prlimit", "numactl", "linux32", "linux64", "setarch", "i386", "x86_64", "ld.so", "rsync", "scp", "git", "svn", "hg", "zip", "7z", "cpio", "pax", "rpm", "dpkg", "apt", "apt-get", "snap", "flatpak", "nmap", "tcpdump", "wireshark", "tshark", "openssl", "gpg", "ssh-agent", "ssh-keygen", "service"}
 }
 
@@ -29,10 +32,42 @@ func opaque(words []Word) string {
 		return "it loads another program"
 	case slices.Contains([]string{"awk", "gawk", "mawk", "nawk", "original-awk"}, name) && !tameAwk(words):
 		return "its awk program can run others and write files"
+	case launches(name, words):
+		return "its arguments can make it run another program"
+	case isShell(name) || isShell(stem) || strings.HasSuffix(name, "-static"):
+		return "it is a shell that is not looked into"
 	case slices.Contains(interpreters(), name) || stem != "" && slices.Contains(interpreters(), stem):
 		return "what it does is not in words that are read here"
 	}
 	return ""
+}
+
+// launches reports whether a program that is looked at by its arguments may be made to
+// run another one by them.
+func launches(name string, words []Word) bool {
+	e, ok := map[string]edge{
+		"find": {}, // its commands are looked at apart, if they can be seen
+		"tar":  {letters: "IF", long: []string{"--checkpoint-action", "--to-command", "--use-compress-program", "--info-script", "--new-volume-script", "--rmt-command", "--rsh-command"}},
+		"sort": {long: []string{"--compress-program"}}, "split": {long: []string{"--filter"}}, "rg": {long: []string{"--pre", "--hostname-bin"}},
+		"fd": {letters: "xX", long: []string{"--exec"}}, "fdfind": {letters: "xX", long: []string{"--exec"}},
+		"ip": {words: []string{"exec", "exe", "ex", "e"}, letters: "b"}, "tc": {letters: "b"}, "bridge": {letters: "b"}, "sed": {},
+	}[name]
+	if !ok {
+		return false
+	}
+	for i := 1; i < len(words); i++ {
+		w := words[i]
+		option := len(w.Text) > 1 && w.Text[0] == '-'
+		switch {
+		case w.Unknown && (name != "sed" || i == 1) || e.has(w.Text, option):
+			return true
+		case name == "tar" && i == 1 && !option && strings.ContainsAny(w.Text, "IF"):
+			return true
+		case name == "sed" && (!option || len(w.Text) > 2 && w.Text[1] == 'e' || strings.HasPrefix(w.Text, "-f") || strings.HasPrefix(w.Text, "--f") || strings.HasPrefix(w.Text, "--e")) && !tameSed(words, i):
+			return true
+		}
+	}
+	return false
 }
 
 // tameAwk reports whether the program text has nothing that runs, reads or writes
@@ -121,6 +156,9 @@ func edges(words []Word) []int {
 		case known && e.has(w, option):
 		case name == "sed" && !tameSed(words, i):
 		case name == "uniq" && plain == 2 && !option:
+		case name == "xxd" && !option && files(words[:i+1]) > 1:
+		case name == "date" && !option && !strings.HasPrefix(w, "+") && !slices.Contains([]string{"-d", "--date", "-r", "--reference", "-f", "--file"}, words[i-1].Text):
+		case (name == "ip" || name == "tc" || name == "bridge") && plain > 1 && !option && w != "" && slices.ContainsFunc(e.words, func(verb string) bool { return strings.HasPrefix(verb, w) }): // they take abbreviations
 		case (name == "hostname" || name == "domainname") && (!option || strings.ContainsAny(w, "Fb")):
 		case name == "sysctl" && strings.Contains(w, "="):
 		case name == "ifconfig" && plain > 1:
@@ -132,6 +170,35 @@ func edges(words []Word) []int {
 		out = append(out, i)
 	}
 	return out
+}
+
+// files counts the arguments of xxd, head and tail that are no options and no values of
+// such.
+func files(words []Word) int {
+	n := 0
+	values := slices.Contains([]string{"xxd", "head", "tail"}, path.Base(words[0].Text))
+	for i := 1; i < len(words); i++ {
+		switch w := words[i].Text; {
+		case values && slices.Contains([]string{"-l", "-len", "-c", "-cols", "-g", "-groupsize", "-s", "-seek", "-o", "-n", "--lines", "--bytes"}, w):
+			i++
+		case w == "" || w[0] != '-':
+			n++
+		}
+	}
+	return n
+}
+
+// eatsInput reports whether a program reads what a shell that reads its commands from the
+// same place would have read next. Only known programs do.
+func eatsInput(words []Word) bool {
+	needs, known := map[string]int{"dd": 1 << 20, "xargs": 1 << 20, "tee": 1 << 20, "tr": 1 << 20, "ssh": 1 << 20, "head": 1, "tail": 1, "cat": 1, "tac": 1, "nl": 1, "rev": 1, "wc": 1, "od": 1, "xxd": 1, "hexdump": 1,
+		"strings": 1, "sort": 1, "uniq": 1, "cut": 1, "fold": 1, "column": 1, "paste": 1, "cksum": 1, "md5sum": 1, "sha256sum": 1, "cmp": 2, "diff": 2, "grep": 2, "egrep": 2, "fgrep": 2, "sed": 2, "awk": 2, "mawk": 2, "gawk": 2}[path.Base(words[0].Text)]
+	if !known {
+		return false
+	}
+	return files(words) < needs || slices.ContainsFunc(words[1:], func(w Word) bool {
+		return w.Split || w.Text == "-" || strings.HasPrefix(w.Text, "/dev/") || strings.HasPrefix(w.Text, "/proc/")
+	})
 }
 
 func (e edge) has(w string, option bool) bool {

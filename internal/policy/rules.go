@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -77,7 +78,8 @@ type Request struct {
 	Target  string // name; "" for an act on none
 	Profile string
 	Argv    []string
-	Script  []byte // what Argv reads from its standard input, or is run by its first line
+	Env     map[string]string // that the caller sets for it
+	Script  []byte            // what Argv reads from its standard input, or is run by its first line
 	// Continues says that it is part of an act that was let in before: it is not counted.
 	Continues bool
 }
@@ -109,6 +111,7 @@ func (p Policy) Decide(r Request) Verdict {
 	v := Verdict{Decision: Allow, Do: r.Do}
 	if r.Do == Run || r.Do == Plan {
 		v.Seen = Commands(r.Argv, r.Script)
+		v.Seen.environment(r.Env)
 		if r.Do == Run && v.Seen.OnlyReads() {
 			v.Do = Read
 		}
@@ -179,7 +182,7 @@ func (rule Rule) allows(seen Report, step *Step) {
 		}
 	}
 	for _, f := range seen.Writes {
-		if !tameWrites([]string{f}) && !slices.ContainsFunc(rule.Writes, func(g PathGlob) bool { return g.Match(f) }) {
+		if !tameWrites([]string{f}) && (path.Clean(f) != f || !slices.ContainsFunc(rule.Writes, func(g PathGlob) bool { return g.Match(f) })) {
 			step.Missing = append(step.Missing, "writing to "+clip(f))
 		}
 	}

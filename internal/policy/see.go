@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 type Word struct {
 	Text    string
 	Unknown bool // it is only known when it runs; Text is then what could be read of it
+	Split   bool // it stands unquoted, so that it may become several words
 }
 
 // Command is one simple command that would be run.
@@ -65,7 +67,8 @@ const (
 func Commands(argv []string, script []byte) Report {
 	room := maxParsed
 	s := &seer{stdin: script, room: &room}
-	if len(argv) == 0 {
+	s.apart = len(argv) == 0
+	if s.apart {
 		argv = interpreter(script)
 	}
 	words := make([]Word, len(argv))
@@ -74,6 +77,15 @@ func Commands(argv []string, script []byte) Report {
 	}
 	s.run(words, nil)
 	return s.out
+}
+
+// environment adds what variables may change.
+func (r *Report) environment(env map[string]string) {
+	s := &seer{out: *r}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		s.assigned("the caller ", name+"="+env[name], true)
+	}
+	*r = s.out
 }
 
 // Script returns every simple command of a text that shell would run.
@@ -102,6 +114,8 @@ func interpreter(script []byte) []string {
 type seer struct {
 	out   Report
 	stdin []byte // what the outermost shell reads; used once
+	apart bool   // the outermost text is a file, and no input of what it runs
+	fed   bool   // what is run reads on in the text that is looked at
 	depth int
 	room  *int // bytes that may still be parsed; every shell within a shell is read twice
 }
@@ -146,13 +160,20 @@ func (s *seer) run(words []Word, sh *shell) {
 	if sh != nil && words[0].Text == name && s.builtin(words, sh) {
 		return
 	}
-	if w, ok := wrappers()[name]; ok {
+	w, wraps := wrappers()[name]
+	if (wraps || isShell(name)) && programName(words[0].Text) != name {
+		s.add(Command{Words: words[:1], Opaque: "it is called " + name + ", and is not the one of the system"})
+	}
+	if wraps {
 		s.deeper(func() { s.wrapped(words, w) })
 		return
 	}
 	if isShell(name) {
 		s.deeper(func() { s.shell(words) })
 		return
+	}
+	if s.fed && eatsInput(words) {
+		s.unseen(name + " may read a part of the script that runs it; give it '< /dev/null'")
 	}
 	c := Command{Words: words, Opaque: opaque(words), Edges: edges(words)}
 	s.add(c)
@@ -202,7 +223,10 @@ func (s *seer) shell(words []Word) {
 	case s.stdin != nil:
 		text := string(s.stdin)
 		s.stdin = nil
+		outer := s.fed
+		s.fed = !s.apart
 		s.text(name, text)
+		s.fed = outer
 	default:
 		s.unseen(name + " reads its program from standard input")
 		s.add(Command{Words: words, Opaque: "it reads its program from standard input"})
@@ -262,6 +286,7 @@ func shellArgs(words []Word) (text *Word, args []Word, why string) {
 
 // find looks at the commands of -exec and its sisters.
 func (s *seer) find(words []Word) {
+	s.stdin = nil // each command that is run reads on in it
 	for i := 1; i < len(words); i++ {
 		if !slices.Contains([]string{"-exec", "-execdir", "-ok", "-okdir"}, words[i].Text) {
 			continue

@@ -38,7 +38,9 @@ func (s *seer) text(name, text string) {
 				s.unseen("there is too much to judge")
 				return
 			}
-			one := &seer{stdin: s.stdin, depth: s.depth, room: s.room}
+			// What a command before it left of the input is not known, so a shell
+			// within a text is never told what it reads.
+			one := &seer{fed: s.fed, depth: s.depth, room: s.room}
 			one.parse(name, text, d)
 			s.merge(one.out, i > 0)
 		}
@@ -139,14 +141,19 @@ func (s *seer) stmts(list []*syntax.Stmt, sh *shell) {
 }
 
 func (s *seer) stmt(st *syntax.Stmt, sh *shell) {
-	outer := s.stdin
+	outer, fed := s.stdin, s.fed
 	for _, r := range st.Redirs {
 		s.redirect(r, sh)
+		s.fed = s.fed && !slices.Contains([]syntax.RedirOperator{syntax.RdrIn, syntax.RdrInOut, syntax.DplIn, syntax.Hdoc, syntax.DashHdoc, syntax.WordHdoc}, r.Op)
+	}
+	if _, simple := st.Cmd.(*syntax.CallExpr); !simple {
+		s.stdin = nil // the first command in there may leave only a part of it
 	}
 	s.command(st.Cmd, sh)
 	if len(st.Redirs) > 0 {
 		s.stdin = outer
 	}
+	s.fed = fed
 }
 
 // redirect notes what is written and read, and what a shell would get as its input.
@@ -213,9 +220,17 @@ func (s *seer) heredoc(r *syntax.Redirect, sh *shell) {
 				text.WriteString(unescape(p.Value, "$`\\\n"))
 			}
 		default:
+			s.quotes(p)
 			s.part(p, sh)
 			known = false
+			text.WriteByte(0) // stands for what is not known
 		}
+	}
+	// Shells differ on whether a line that is continued can be the end.
+	if end := s.word(r.Word, sh).Text; !quoted && slices.ContainsFunc(strings.Split(text.String(), "\n"), func(l string) bool {
+		return strings.TrimLeft(l, "\t") == end
+	}) {
+		s.unseen("a continued line ends a here-document, which shells read differently")
 	}
 	if known && r.Op == syntax.Hdoc {
 		s.stdin = []byte(text.String())
@@ -233,12 +248,12 @@ func (s *seer) command(cmd syntax.Command, sh *shell) {
 		s.stmts(c.Stmts, sh)
 	case *syntax.BinaryCmd:
 		s.stmt(c.X, sh)
-		outer := s.stdin
+		outer, fed := s.stdin, s.fed
 		if c.Op == syntax.Pipe || c.Op == syntax.PipeAll {
-			s.stdin = nil
+			s.stdin, s.fed = nil, false
 		}
 		s.stmt(c.Y, sh)
-		s.stdin = outer
+		s.stdin, s.fed = outer, fed
 	case *syntax.IfClause:
 		for ; c != nil; c = c.Else {
 			s.stmts(c.Cond, sh)
@@ -306,6 +321,7 @@ func (s *seer) loop(c *syntax.ForClause, sh *shell) {
 func (s *seer) call(c *syntax.CallExpr, sh *shell) {
 	for _, a := range c.Assigns {
 		s.assign(a, sh, len(c.Args) > 0)
+		s.stdin = nil // what a substitution in there reads is gone
 	}
 	words := make([]Word, len(c.Args))
 	for i, w := range c.Args {
@@ -338,10 +354,11 @@ func (s *seer) assign(a *syntax.Assign, sh *shell, exported bool) {
 		s.unseen("an element of " + clip(name) + " is set, whose index a shell evaluates")
 		s.arithmetic(a.Index, sh)
 	}
-	s.assigned("it ", name+"=", exported)
-	if a.Value != nil {
-		s.word(a.Value, sh)
+	value := s.word(a.Value, sh)
+	if value.Unknown {
+		value.Text = "$" // no plain value
 	}
+	s.assigned("it ", name+"="+value.Text, exported)
 	if a.Array != nil {
 		for _, e := range a.Array.Elems {
 			s.arithmetic(e.Index, sh)
@@ -449,6 +466,10 @@ func (s *seer) word(w *syntax.Word, sh *shell) Word {
 			text, known := s.part(p, sh)
 			b.WriteString(text)
 			out.Unknown = out.Unknown || !known
+			switch p.(type) {
+			case *syntax.ParamExp, *syntax.CmdSubst:
+				out.Split = true
+			}
 			continue
 		}
 		if expands(lit.Value, i == 0) {
@@ -477,6 +498,7 @@ func (s *seer) part(p syntax.WordPart, sh *shell) (text string, known bool) {
 				text += unescape(lit.Value, "$`\"\\\n")
 				continue
 			}
+			s.quotes(x)
 			t, k := s.part(x, sh)
 			text += t
 			known = known && k
@@ -495,6 +517,27 @@ func (s *seer) part(p syntax.WordPart, sh *shell) (text string, known bool) {
 		s.unseen("a word has a construct that is not known here")
 	}
 	return "", false
+}
+
+// quotes looks for single quotes in ${...} that itself stands in double quotes: to one
+// shell they quote there, to another they are characters.
+func (s *seer) quotes(p syntax.WordPart) {
+	if _, ok := p.(*syntax.ParamExp); !ok {
+		return
+	}
+	syntax.Walk(p, func(n syntax.Node) bool {
+		switch n := n.(type) {
+		case *syntax.CmdSubst, *syntax.ProcSubst:
+			return false
+		case *syntax.SglQuoted:
+			s.unseen("single quotes stand in ${...} in double quotes, and shells read that differently")
+		case *syntax.Lit:
+			if strings.Contains(n.Value, "'") {
+				s.unseen("single quotes stand in ${...} in double quotes, and shells read that differently")
+			}
+		}
+		return true
+	})
 }
 
 func (s *seer) parameter(p *syntax.ParamExp, sh *shell) {
@@ -562,7 +605,8 @@ func expands(text string, first bool) bool {
 		case '\\':
 			i++
 		case '*', '?', '[':
-			if i == 0 || strings.HasSuffix(text[:i], "/.") || text[:i] == "." || text[0] == '-' {
+			before := strings.ReplaceAll(text[:i], `\`, "")
+			if i == 0 || before == "" || strings.HasSuffix(before, "/.") || before == "." || text[0] == '-' || before[0] == '-' {
 				return true
 			}
 		}

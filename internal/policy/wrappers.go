@@ -2,6 +2,7 @@ package policy
 
 import (
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -21,6 +22,8 @@ type wrapper struct {
 	text   byte     // option whose value is a text for a shell
 	digits bool     // takes "-10" as an option
 	more   bool     // it adds arguments that are not known
+	reach  byte     // option whose value can name another program
+	pipes  bool     // -o "|PROGRAM" runs it
 	alone  bool     // without a command it does something harmless
 }
 
@@ -45,19 +48,19 @@ func wrappers() map[string]wrapper {
 		"chroot":  {valued: []string{"--userspec", "--groups"}, long: []string{"--skip-chdir"}, skip: 1, named: true},
 		"flock": {plain: "nsxuoF", value: "wE", long: []string{"--nonblock", "--shared", "--exclusive", "--close", "--no-fork"}, valued: []string{"--timeout", "--conflict-exit-code"},
 			skip: 1, text: 'c'},
-		"strace": {plain: "fFqvtTrcCdiyYkwhn", value: "oesuEabIOPSX", named: true},
+		"strace": {plain: "fFqvtTrcCdiyYkwhn", value: "oesuEabIOPSX", named: true, pipes: true},
 		"ltrace": {plain: "fSrtTcCi", value: "oesuanl", named: true},
 		"watch":  {plain: "dtbegcpxw", value: "nq", long: []string{"--no-title", "--beep", "--errexit", "--chgexit", "--color", "--exec", "--precise", "--differences"}, valued: []string{"--interval"}, joined: true, exec: 'x'},
 		"xargs": {plain: "0rtxpo", value: "adEILnPs", long: []string{"--null", "--no-run-if-empty", "--verbose", "--exit", "--interactive", "--open-tty"},
-			valued: []string{"--arg-file", "--delimiter", "--eof", "--max-lines", "--max-args", "--max-procs", "--max-chars", "--process-slot-var"}, more: true, alone: true},
+			valued: []string{"--arg-file", "--delimiter", "--eof", "--max-procs", "--max-chars", "--process-slot-var"}, more: true, alone: true},
 		"busybox": {}, "toybox": {},
 		"catchsegv": {}, "eatmydata": {}, "fakeroot": {}, "chronic": {}, "unbuffer": {},
 		"su":      {plain: "lmp", value: "sgG", long: []string{"--login", "--preserve-environment"}, valued: []string{"--shell", "--group"}, text: 'c', named: true},
 		"runuser": {plain: "lmp", value: "sgGu", long: []string{"--login"}, valued: []string{"--user", "--group", "--shell"}, text: 'c', named: true},
 		"script":  {plain: "aefqr", value: "oET", text: 'c', named: true},
-		"ssh":     {plain: "46AaCfGgKkMNnqsTtVvXxYy", value: "BbcDEeFIiJLlmOopQRSWw", skip: 1, joined: true, named: true},
-		"systemd-run": {plain: "rdtPqGS", value: "upMHE", long: []string{"--scope", "--user", "--system", "--wait", "--pipe", "--quiet", "--collect", "--pty", "--no-block", "--no-ask-password"},
-			valued: []string{"--unit", "--property", "--description", "--slice", "--uid", "--gid", "--nice", "--working-directory"}, named: true},
+		"ssh":     {plain: "46AaCfGgKkMNnqsTtVvXxYy", value: "BbcDEeFIiJLlmOopQRSWw", skip: 1, joined: true, named: true, reach: 'F'},
+		"systemd-run": {plain: "rdtPqGS", value: "upMHE", reach: 'p', long: []string{"--scope", "--user", "--system", "--wait", "--pipe", "--quiet", "--collect", "--pty", "--no-block", "--no-ask-password"},
+			valued: []string{"--unit", "--description", "--slice", "--uid", "--gid", "--nice", "--working-directory"}, named: true},
 	}
 }
 
@@ -80,7 +83,14 @@ func (s *seer) wrapped(words []Word, w wrapper) {
 	if w.named || len(rest) == 0 && len(a.texts) == 0 {
 		s.add(Command{Words: words[:len(words)-len(rest)]})
 	}
-	if len(rest) == 0 || name == "su" || name == "script" {
+	if name == "su" || name == "script" || name == "runuser" && !slices.ContainsFunc(words[:len(words)-len(rest)], asUser) {
+		// They take options behind their arguments too, and hand what is left to a shell.
+		if len(a.texts) == 0 || len(rest) > 1 {
+			s.unseen(name + " runs a program that is not named")
+		}
+		return
+	}
+	if len(rest) == 0 {
 		if !w.alone && len(a.texts) == 0 {
 			s.unseen(name + " runs a program that is not named")
 		}
@@ -93,9 +103,16 @@ func (s *seer) wrapped(words []Word, w wrapper) {
 	}
 	if w.more {
 		rest = a.replaced(rest)
+		s.stdin = nil
+	}
+	if w.named { // sudo may read a password before what it runs reads
+		s.stdin = nil
 	}
 	s.run(rest, nil)
 }
+
+// asUser reports whether a word is runuser's -u, with which a program follows.
+func asUser(w Word) bool { return strings.HasPrefix(w.Text, "-u") }
 
 // textOf looks into a text for sh that a wrapper hands on.
 func (s *seer) textOf(name string, text Word) {
@@ -113,6 +130,7 @@ type arguments struct {
 	assigned []string
 	exec     bool
 	replace  string // of xargs -I
+	several  bool   // xargs -n or -L, of which the last and -I win over each other
 	why      string // why they cannot be understood
 }
 
@@ -137,13 +155,20 @@ func parseArgs(words []Word, w wrapper) arguments {
 		}
 		i = a.option(words, i, w)
 	}
-	for ; w.assign && i < len(words) && isAssignment(words[i].Text); i++ {
+	for ; w.assign && i < len(words) && strings.Contains(words[i].Text, "="); i++ { // any "=" will do, unlike for a shell
+		if words[i].Unknown {
+			a.why = "what it sets is only known when it runs"
+			return a
+		}
 		a.assigned = append(a.assigned, words[i].Text)
 	}
 	for n := 0; n < w.skip && i < len(words); n++ {
 		i++
 	}
-	// flock FILE -c TEXT
+	// flock FILE -c TEXT; ssh HOST -o ProxyCommand=TEXT
+	if w.skip > 0 && i < len(words) && strings.HasPrefix(words[i].Text, "-") && (w.joined || w.text != 0 && words[i].Text != "-"+string(w.text)) {
+		a.why = "an option stands behind its first arguments"
+	}
 	if w.text != 0 && w.skip > 0 && i+1 < len(words) && words[i].Text == "-"+string(w.text) {
 		a.texts = append(a.texts, words[i+1])
 		i += 2
@@ -199,8 +224,14 @@ func (a *arguments) value(flag byte, value Word, w wrapper) {
 	switch {
 	case w.text == flag:
 		a.texts = append(a.texts, value)
+	case flag == w.reach || w.pipes && flag == 'o' && strings.ContainsAny(value.Text[:min(1, len(value.Text))], "|!"):
+		a.why = "the option -" + string(rune(flag)) + " can run another program"
+	case w.more && flag == 'I' && value.Unknown:
+		a.why = "a value is only known when it runs"
 	case w.more && flag == 'I':
 		a.replace = value.Text
+	case w.more && (flag == 'n' || flag == 'L'):
+		a.several = true
 	case value.Unknown:
 		a.why = "a value is only known when it runs"
 	}
@@ -215,7 +246,7 @@ func (a *arguments) skipValue(words []Word, i, _ int) int {
 
 // replaced is the command of xargs with what it gets from its input.
 func (a *arguments) replaced(rest []Word) []Word {
-	if a.replace == "" {
+	if a.replace == "" || a.several {
 		return append(slices.Clone(rest), Word{Unknown: true})
 	}
 	out := slices.Clone(rest)
@@ -227,10 +258,11 @@ func (a *arguments) replaced(rest []Word) []Word {
 	return out
 }
 
-func isAssignment(text string) bool {
-	name, _, ok := strings.Cut(text, "=")
-	return ok && name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+[]") == "" && (name[0] < '0' || name[0] > '9')
-}
+// plainValue is a value that names no file and holds no code: libraries look for files by
+// locale and terminal, and debconf evaluates the name of its frontend.
+var plainValue = regexp.MustCompile(`^[A-Za-z0-9_.@:+-]*$`)
+
+var zone = regexp.MustCompile(`^[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*$`)
 
 // harmless are variables that change how a program writes, not what it does.
 func harmless(name string) bool {
@@ -239,13 +271,13 @@ func harmless(name string) bool {
 
 // assigned looks at NAME=value. exported says that programs see it.
 func (s *seer) assigned(where, text string, exported bool) {
-	name, _, _ := strings.Cut(text, "=")
+	name, value, _ := strings.Cut(text, "=")
 	name = strings.TrimSuffix(name, "+")
 	if i := strings.IndexByte(name, '['); i >= 0 {
 		s.unseen(where + "sets an element of " + clip(name[:i]) + ", whose index a shell evaluates")
 		return
 	}
-	if harmless(name) || !exported && ownVariable(name) {
+	if harmless(name) && (plainValue.MatchString(value) || name == "TZ" && zone.MatchString(value)) || !exported && ownVariable(name) {
 		return
 	}
 	s.unseen(where + "sets " + clip(name) + ", which can change what programs do")

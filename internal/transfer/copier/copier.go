@@ -82,8 +82,9 @@ type Request struct {
 	Dest      Location
 	Recursive bool
 	Resume    bool
-	Mode      *uint32 // of files, instead of the source's
-	Owner     string  // "user:group" on the destination
+	Mode      *uint32  // of files, instead of the source's
+	Owner     string   // "user:group" on the destination
+	Roots     []string // canonical directories of this machine that nothing leads out of; none for everything
 	Stdin     io.Reader
 	Stdout    io.Writer
 	Progress  func(Progress) // told now and then; optional

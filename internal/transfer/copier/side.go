@@ -49,7 +49,7 @@ func (p *copying) side(ctx context.Context, l Location, source bool) (side, erro
 		return &streamSide{p: p}, nil
 	}
 	if l.Target == "" {
-		return &placeSide{p: p, place: transfer.Machine{}, label: "", kind: wayLocal}, nil
+		return &placeSide{p: p, place: transfer.Machine{Rules: transfer.Policy{Allow: p.req.Roots}}, label: "", kind: wayLocal}, nil
 	}
 	t, err := p.c.cfg.Target(l.Target)
 	if err != nil {
