@@ -5,10 +5,10 @@ import "time"
 const (
 	// loginsAtOnce is how many logins we have under way at one server at most:
 	// sshd drops connections at random from 10 that are not logged in (MaxStartups
-	// 10:30:100, sshd_config(5)), and others log in, too. It also counts one for a
+	// 10:30:100, sshd_config(5)), and others log in, too. On a busy host it also counts a few for a
 	// moment after we know that it is over. A server that would bear more gains
 	// nothing by it: a login is work for its processors.
-	loginsAtOnce = 8
+	loginsAtOnce = 6
 
 	// penaltyQuiet is how long a server that refuses our address is left alone;
 	// it refuses for 15 s at least, and in steps of seconds (PerSourcePenalties,

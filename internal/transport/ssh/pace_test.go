@@ -59,13 +59,13 @@ func TestPaceHalvesOncePerDrops(t *testing.T) {
 	p := newPaced(t)
 	p.fill()
 	p.over(3, dropped) // all from before the first cut
-	p.wantLimit(4)
-	p.over(2, unclear)
+	p.wantLimit(3)
+	p.over(1, unclear)
 	p.fill()
-	p.over(3, dropped) // still from before
-	p.wantLimit(4)
+	p.over(2, dropped) // still from before
+	p.wantLimit(3)
 	p.over(1, dropped)
-	p.wantLimit(2)
+	p.wantLimit(1)
 	for range 5 {
 		p.over(len(p.stamps), unclear)
 		p.fill()
@@ -78,9 +78,9 @@ func TestPaceRecovers(t *testing.T) {
 	p := newPaced(t)
 	p.fill()
 	p.over(1, dropped)
-	p.over(7, unclear)
-	p.wantLimit(4)
-	for want := 5; want <= loginsAtOnce; want++ {
+	p.over(5, unclear)
+	p.wantLimit(3)
+	for want := 4; want <= loginsAtOnce; want++ {
 		for range want - 1 {
 			p.wantLimit(want - 1)
 			p.fill()
