@@ -98,7 +98,7 @@ func TestPaceUnderPenalty(t *testing.T) {
 	p := newPaced(t)
 	p.fill()
 	p.over(1, penalised)
-	p.over(7, unclear)
+	p.over(loginsAtOnce-1, unclear)
 	p.wantLimit(1)
 	if _, wait, ok := p.admit(p.now); ok || wait != penaltyQuiet {
 		t.Errorf("admitted %v, wait %v", ok, wait)
