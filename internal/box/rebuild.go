@@ -45,52 +45,52 @@ func (s *Server) Rebuild(ctx context.Context, name, image string) (Box, error) {
 	}
 	spec.made = rand.Text()
 	var st steps
-	if err := s.replace(ctx, old, spec, key, &st); err != nil {
+	id, err := s.replace(ctx, old, spec, key, &st)
+	if err != nil {
 		if uerr := st.undo(ctx); uerr != nil {
 			err = diag.New(diag.Partial, "take back the rebuild of "+name, "see what is left: 'bowline box prune'", "%w; because of: %w", uerr, err)
 		}
 		return Box{}, err
 	}
-	b, err := s.Get(ctx, name)
-	b.HostKey = key.Public
-	return b, err
+	old.ID, old.Image, old.Status, old.HostKey = id, spec.Image, "running", key.Public
+	return old, nil
 }
 
 // replace makes the new container beside the old one, changes their names, and removes the
-// old one last.
-func (s *Server) replace(ctx context.Context, old Box, spec Spec, key HostKey, st *steps) error {
+// old one last. It returns the new one.
+func (s *Server) replace(ctx context.Context, old Box, spec Spec, key HostKey, st *steps) (id string, err error) {
 	next := nextName(spec.Name)
 	if err := s.container(ctx, next, spec, st); err != nil {
-		return err
+		return "", err
 	}
 	if err := s.ready(ctx, next, spec, key); err != nil {
-		return err
+		return "", err
 	}
 	res, err := s.api.ContainerInspect(ctx, next, client.ContainerInspectOptions{})
 	if err != nil {
-		return failed("look at the new container", err)
+		return "", failed("look at the new container", err)
 	}
-	id := res.Container.ID
+	id = res.Container.ID
 	for _, c := range []struct{ id, from, to string }{{old.ID, containerName(old.Name), lastName(old.Name)}, {id, next, containerName(old.Name)}} {
 		err := st.do(ctx, func(ctx context.Context) error { return s.rename(ctx, c.id, c.to) }, func(ctx context.Context) error { return s.rename(ctx, c.id, c.from) })
 		if err != nil {
-			return err
+			return "", err
 		}
 	}
 	err = s.removeContainer(ctx, old.ID)
 	if err == nil {
-		return nil
+		return id, nil
 	}
 	// It may be gone though the answer was lost; then the new one is the only one.
 	_, gone := s.api.ContainerInspect(context.WithoutCancel(ctx), old.ID, client.ContainerInspectOptions{})
 	switch {
 	case errdefs.IsNotFound(gone):
-		return nil
+		return id, nil
 	case gone != nil:
 		st.back = nil
-		return diag.New(diag.Partial, "rebuild "+old.Name, "see what is left: 'bowline box prune'", "the new container runs, and whether the old one is gone is not known: %w", errors.Join(err, gone))
+		return "", diag.New(diag.Partial, "rebuild "+old.Name, "see what is left: 'bowline box prune'", "the new container runs, and whether the old one is gone is not known: %w", errors.Join(err, gone))
 	}
-	return err
+	return "", err
 }
 
 // rename gives a container a name. It is no error if it has that name already.

@@ -194,12 +194,15 @@ func (s *Server) account(ctx context.Context, on inside, spec Spec) error {
 	return s.script(ctx, on, x, string(spec.Keys), spec.User)
 }
 
+// errAPI marks what Podman did not do.
+var errAPI = errors.New("the API of Podman failed")
+
 // failed says what an API call was for.
 func failed(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return diag.New(diag.Failure, what, "", "%w", err)
+	return diag.New(diag.Failure, what, "", "%w: %w", errAPI, err)
 }
 
 // Get returns one box. Kind usage: there is none.

@@ -35,19 +35,33 @@ func TestMain(m *testing.M) {
 type laptop struct {
 	t      *testing.T
 	home   string
+	dir    string // where programs run
 	server *testkit.Server
 	env    []string
 }
 
 func newLaptop(t *testing.T) *laptop {
 	t.Helper()
-	l := &laptop{t: t, home: testkit.Dir(t), server: testkit.PodmanHost(t)}
+	home := testkit.Dir(t)
+	l := &laptop{t: t, home: home, dir: home, server: testkit.PodmanHost(t)}
 	for _, kv := range os.Environ() {
-		if !strings.HasPrefix(kv, "SSH_AUTH_SOCK=") && !strings.HasPrefix(kv, "XDG_") && !strings.HasPrefix(kv, "HOME=") && !strings.HasPrefix(kv, "BOWLINE_") {
+		if !strings.HasPrefix(kv, "SSH_AUTH_SOCK=") && !strings.HasPrefix(kv, "XDG_") && !strings.HasPrefix(kv, "HOME=") && !strings.HasPrefix(kv, "PATH=") && !strings.HasPrefix(kv, "BOWLINE_") {
 			l.env = append(l.env, kv)
 		}
 	}
-	l.env = append(l.env, "HOME="+l.home, "XDG_RUNTIME_DIR="+l.home, "BOWLINE_PERSIST=off")
+	// OpenSSH looks for the user's files where the password file says, not in HOME.
+	bin := filepath.Join(l.home, "bin")
+	ssh, err := exec.LookPath("ssh")
+	if err == nil {
+		err = os.MkdirAll(bin, 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(bin, "ssh"), []byte("#!/bin/sh\n[ -e \"$HOME/.ssh/config\" ] || exec "+ssh+" -F none \"$@\"\nexec "+ssh+" -F \"$HOME/.ssh/config\" \"$@\"\n"), 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.env = append(l.env, "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+l.home, "XDG_RUNTIME_DIR="+l.home, "BOWLINE_PERSIST=off")
 	s := l.server
 	l.bowline("target", "add", "dev1", fmt.Sprintf("%s@%s:%d", s.User, s.Host, s.Port), "--key", s.ClientKeyFile, "--fingerprint", s.HostKeyFingerprint)
 	l.append(".config/bowline/config.toml", "allow_loopback = true\n")
@@ -68,10 +82,76 @@ func (l *laptop) append(name, text string) {
 	}
 }
 
+// find looks for a program as a shell of this laptop does.
+func (l *laptop) find(name string) string {
+	l.t.Helper()
+	if own := filepath.Join(l.home, "bin", name); fileExists(own) {
+		return own
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return path
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func (l *laptop) read(name string) string {
+	l.t.Helper()
+	b, err := os.ReadFile(filepath.Join(l.home, name))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (l *laptop) write(name, text string) {
+	l.t.Helper()
+	path := filepath.Join(l.home, name)
+	err := os.MkdirAll(filepath.Dir(path), 0o700)
+	if err == nil {
+		err = os.WriteFile(path, []byte(text), 0o600)
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// must run another program with success.
+func (l *laptop) must(program string, args ...string) string {
+	l.t.Helper()
+	out, code := l.try(program, args...)
+	if code != 0 {
+		l.t.Fatalf("%s %q: exit code %d\n%s", program, args, code, out)
+	}
+	return out
+}
+
+// fails with a code and texts.
+func (l *laptop) fails(code int, texts []string, args ...string) {
+	l.t.Helper()
+	out, got := l.try(program, args...)
+	if got != code {
+		l.t.Errorf("bowline %q: exit code %d, want %d\n%s", args, got, code, out)
+	}
+	for _, text := range texts {
+		if !strings.Contains(out, text) {
+			l.t.Errorf("bowline %q does not say %q:\n%s", args, text, out)
+		}
+	}
+}
+
 func (l *laptop) try(program string, args ...string) (string, int) {
 	l.t.Helper()
+	if filepath.Base(program) == program {
+		program = l.find(program)
+	}
 	cmd := exec.CommandContext(l.t.Context(), program, args...)
-	cmd.Env, cmd.Dir = l.env, l.home
+	cmd.Env, cmd.Dir = l.env, l.dir
 	b, err := cmd.CombinedOutput()
 	if err != nil && cmd.ProcessState == nil {
 		l.t.Fatal(err)
