@@ -62,10 +62,16 @@ func newLaptop(t *testing.T) *laptop {
 		t.Fatal(err)
 	}
 	l.env = append(l.env, "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+l.home, "XDG_RUNTIME_DIR="+l.home, "BOWLINE_PERSIST=off")
+	l.addTarget()
+	return l
+}
+
+// addTarget makes the server known as dev1.
+func (l *laptop) addTarget() {
+	l.t.Helper()
 	s := l.server
 	l.bowline("target", "add", "dev1", fmt.Sprintf("%s@%s:%d", s.User, s.Host, s.Port), "--key", s.ClientKeyFile, "--fingerprint", s.HostKeyFingerprint)
 	l.append(".config/bowline/config.toml", "allow_loopback = true\n")
-	return l
 }
 
 func (l *laptop) append(name, text string) {
