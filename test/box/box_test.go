@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/bowline-sh/bowline/internal/testkit"
@@ -175,21 +176,50 @@ func (l *laptop) bowline(args ...string) string {
 	return out
 }
 
-// TestSSHThroughTheTarget reaches a box with the plain ssh; no port is open anywhere.
-func TestSSHThroughTheTarget(t *testing.T) {
+// TestThreeAtOnce makes boxes for two worktrees of one repository and one without git.
+func TestThreeAtOnce(t *testing.T) {
+	t.Parallel()
 	l := newLaptop(t)
-	key, pub := testkit.ClientKey(t, l.home, "me")
-	_ = pub
-	l.bowline("box", "create", "web", "-t", "dev1", "--image", testkit.BoxImage, "--authorized-keys", key+".pub")
-	if out := l.bowline("box", "exec", "-t", "dev1", "web", "--", "id", "-un"); out != "dev\n" {
-		t.Errorf("exec: %q", out)
+	key, _ := testkit.ClientKey(t, l.home, "me")
+	l.repository("one")
+	l.must("git", "worktree", "add", "-q", filepath.Join(l.home, "two"))
+	create := func(name, dir string, more ...string) *exec.Cmd {
+		cmd := exec.CommandContext(t.Context(), program, append([]string{"box", "create", name, "-t", "dev1", "--image", testkit.BoxImage, "--authorized-keys", key + ".pub"}, more...)...)
+		cmd.Env, cmd.Dir = l.env, filepath.Join(l.home, dir)
+		return cmd
 	}
-	out, code := l.try("ssh", "-F", "none", "-i", key, "-o", "ProxyCommand="+program+" box connect -t dev1 web", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile="+l.home+"/known", "dev@web", "id -un; cat /proc/self/status | grep NoNewPrivs")
-	if code != 0 || !strings.Contains(out, "dev\nNoNewPrivs:\t1\n") {
-		t.Errorf("ssh: %d, %q", code, out)
+	var done sync.WaitGroup
+	for _, cmd := range []*exec.Cmd{create("a", "one"), create("b", "two"), create("c", "two", "--no-git")} {
+		done.Go(func() {
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
 	}
-	l.bowline("box", "rm", "-t", "dev1", "web", "--yes")
-	if out := l.bowline("box", "list", "-t", "dev1"); strings.Contains(out, "web") {
-		t.Errorf("left: %s", out)
+	done.Wait()
+	if out := l.must("git", "remote"); out != "a\nb\n" {
+		t.Errorf("remotes %q", out)
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		if out := l.must("ssh", name+".dev1", "hostname"); out != name+"\n" {
+			t.Errorf("%s answers %q", name, out)
+		}
+	}
+	// A box that has the place of another is found out by its key.
+	entries := l.read(".config/bowline/ssh_config")
+	l.write(".config/bowline/ssh_config", strings.ReplaceAll(entries, "connect -t dev1 b\n", "connect -t dev1 a\n"))
+	if out, code := l.try("ssh", "-S", "none", "b.dev1", "hostname"); code != 255 || !strings.Contains(out, "REMOTE HOST IDENTIFICATION HAS CHANGED") {
+		t.Errorf("a poses as b: %d, %q", code, out)
+	}
+	l.write(".config/bowline/ssh_config", entries)
+	l.bowline("box", "rm", "-t", "dev1", "b", "--yes", "--keep-volumes")
+	if out := l.bowline("box", "prune", "-t", "dev1", "--older-than", "0s", "--yes"); strings.Count(out, "of box b") != 2 || strings.Contains(out, "container") {
+		t.Errorf("%q", out)
+	}
+	if out := l.bowline("box", "prune", "-t", "dev1", "--older-than", "0s", "--volumes", "--yes"); strings.Count(out, "of box b") != 2 {
+		t.Errorf("volumes that were kept went: %q", out)
+	}
+	if out := l.bowline("box", "prune", "-t", "dev1", "--older-than", "0s", "--volumes", "--yes"); out != "" {
+		t.Errorf("left: %q", out)
 	}
 }

@@ -30,6 +30,7 @@ const usersConfig = "# mine\n\nMatch  host=other exec \"false\"\n\tPort 1\r\nHos
 // TestWorktree is a day with a box: create from a worktree, the plain ssh, scp and git by
 // alias, push and pull, dirty and diverged, stop, start, rebuild with data kept, rm.
 func TestWorktree(t *testing.T) {
+	t.Parallel()
 	l := newLaptop(t)
 	l.write(".ssh/config", usersConfig)
 	key, _ := testkit.ClientKey(t, l.home, "me")

@@ -23,6 +23,7 @@ func (l *laptop) config(text string) { l.t.Helper(); l.write(".config/bowline/co
 
 // TestNoConfiguration: without a server every command refuses, with what to type.
 func TestNoConfiguration(t *testing.T) {
+	t.Parallel()
 	l := stranger(t)
 	l.write("key.pub", "ssh-ed25519 AAAA\n")
 	texts := []string{remoteOnly, "bowline target add NAME USER@HOST", "bowline config path", "bowline target test NAME"}
@@ -34,6 +35,7 @@ func TestNoConfiguration(t *testing.T) {
 
 // TestNothingLocal: no address of this machine does.
 func TestNothingLocal(t *testing.T) {
+	t.Parallel()
 	l := stranger(t)
 	for _, host := range []string{"localhost", "127.0.0.1", "127.1.2.3", "::1", "0.0.0.0"} {
 		l.config("[targets.here]\ntype = \"ssh\"\nhost = \"" + host + "\"\nuser = \"ann\"\n")
@@ -45,6 +47,7 @@ func TestNothingLocal(t *testing.T) {
 
 // TestUnreachable: nobody listens.
 func TestUnreachable(t *testing.T) {
+	t.Parallel()
 	l := stranger(t)
 	l.config("[targets.far]\ntype = \"ssh\"\nhost = \"192.0.2.1\"\nport = 9\nuser = \"ann\"\njump = \"near\"\n[targets.near]\ntype = \"ssh\"\nhost = \"127.0.0.1\"\nport = 9\n")
 	l.fails(10, []string{remoteOnly, "host 192.0.2.1, user ann", "podman.sock", "ssh -p 9 ann@192.0.2.1 true", "bowline target test far", "getent hosts"}, "box", "list", "-t", "far")
@@ -52,6 +55,7 @@ func TestUnreachable(t *testing.T) {
 
 // TestServerAnswersWrong: a login that is refused, and a host without Podman.
 func TestServerAnswersWrong(t *testing.T) {
+	t.Parallel()
 	l := newLaptop(t)
 	good := l.read(".config/bowline/config.toml")
 	other, _ := testkit.ClientKey(t, l.home, "other")
@@ -91,6 +95,7 @@ func TestServerAnswersWrong(t *testing.T) {
 
 // TestNoPodman: a server that has none.
 func TestNoPodman(t *testing.T) {
+	t.Parallel()
 	home := testkit.Dir(t)
 	l := &laptop{t: t, home: home, dir: home, server: testkit.SSHD(t, testkit.ConfigLines("SetEnv PATH=/nonexistent"))}
 	l.env = stranger(t).env
