@@ -46,12 +46,20 @@ func numbered(first string, steps ...string) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
+// refusedServer names what is not used, if it has a name.
+func refusedServer(t target.Target) string {
+	if t.Host == "" {
+		return ", whose Podman socket is never used"
+	}
+	return " (" + server(t, "") + ")"
+}
+
 func notRemote(t target.Target, why string) error {
 	return diag.New(diag.Refused, "use boxes on "+t.Name, numbered("",
 		"name a server: 'bowline target add NAME USER@HOST' (it goes into the file that 'bowline config path' prints)",
 		"see whether it can be reached: 'bowline target test NAME'",
 		"use it: 'bowline box create -t NAME', or make it the default: 'bowline target default NAME'"),
-		"%s; %s, and there is no Podman socket to use on it (host %q, user %q)", only, why, t.Host, t.User)
+		"%s; %s%s", only, why, refusedServer(t))
 }
 
 // noLink explains why there is no connection.
