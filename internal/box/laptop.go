@@ -158,20 +158,35 @@ func (p *project) first(ctx context.Context, out *Made) error {
 	return nil
 }
 
-// Remove takes a box away on both sides. worktree is where its remote may be; "" for none.
+// Remove takes a box away on both sides. worktree is where its remote may be, besides the
+// one that it was made for; "" for none. Of a box that is gone from the server what is
+// left here is taken away.
 func (b *Boxes) Remove(ctx context.Context, on, name, worktree string, keepVolumes bool) error {
 	return b.On(ctx, Call{Target: on, Verb: "box.rm", Box: name}, func(ctx context.Context, s *Server) error {
 		t, err := b.cfg.Target(on)
-		if err == nil {
-			err = s.Remove(ctx, name, keepVolumes)
-		}
 		if err != nil {
 			return err
 		}
 		alias := Alias(name, t.Name)
+		ours := b.cfg.Laptop.Entries.Has(alias)
+		bx, err := s.Get(ctx, name)
+		if err == nil {
+			err = s.Remove(ctx, name, keepVolumes)
+		} else if ours && diag.KindOf(err) == diag.Usage {
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+		places := []string{worktree}
+		if ours { // made here: its label names a place on this machine
+			places = append(places, bx.Worktree)
+		}
 		err = b.cfg.Laptop.Entries.Remove(ctx, alias)
-		if repo, ok := gitrepo.Find(ctx, worktree); worktree != "" && ok {
-			err = errors.Join(err, repo.RemoveRemote(ctx, name, projectURL(alias)))
+		for _, dir := range places {
+			if repo, ok := gitrepo.Find(ctx, dir); dir != "" && ok {
+				err = errors.Join(err, repo.RemoveRemote(ctx, name, projectURL(alias)))
+			}
 		}
 		return err
 	})

@@ -102,14 +102,20 @@ func TestWorktree(t *testing.T) {
 	})
 	t.Run("exec", func(t *testing.T) {
 		l.fails(124, nil, "box", "exec", "-t", "dev1", "web", "--timeout", "2s", "--", "sh", "-c", "sleep 4321 & sleep 4321")
+		l.fails(127, nil, "box", "exec", "-t", "dev1", "web", "--", "no-such-program")
 		if _, code := l.try(program, "box", "exec", "-t", "dev1", "web", "--", "sh", "-c", "! grep -q 432[1] /proc/[0-9]*/cmdline"); code != 0 {
 			t.Error("what ran out of time runs on")
 		}
 		l.fails(125, []string{"--tty"}, "box", "exec", "-t", "dev1", "web", "--tty", "--", "tty")
 	})
+	t.Run("tty", func(t *testing.T) { l.terminal(t, "web") })
 	t.Run("rm", func(t *testing.T) {
+		worktree := l.dir
+		l.dir = l.home // from elsewhere
 		l.bowline("box", "rm", "-t", "dev1", "web", "--yes")
+		l.dir = worktree
 		l.nothingLeft("web")
+		l.fails(2, []string{"there is no box web"}, "box", "rm", "-t", "dev1", "web", "--yes")
 	})
 }
 
