@@ -148,7 +148,7 @@ func TestFaults(t *testing.T) {
 	}
 	git("init", "-q")
 	b := &Boxes{Config{Laptop: Laptop{Entries: sshentry.Files{Dir: filepath.Join(home, "config"), Home: home}, Program: "/usr/bin/bowline"}}}
-	spec := Spec{Name: "f", Image: testkit.BoxImage, Owner: "ann@laptop", Keys: []byte("ssh-ed25519 AAAA\n")}
+	spec := Spec{Name: "f", Image: testkit.BoxImage, Owner: "ann@laptop", Keys: []byte("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl\n")}
 	create := func(s *Server) (Box, error) {
 		if err := spec.check(); err != nil {
 			t.Fatal(err)
@@ -224,7 +224,7 @@ func rebuildFaults(t *testing.T, api func(*faulty) *Server, good *Server, old Bo
 		t.Logf("rebuild: %d requests, lost %v, last fault %q", n, lost, f.what)
 		out.Reset()
 		code, err := good.Exec(t.Context(), "f", ExecRequest{Argv: []string{"sh", "-c", "cat file ~/file ~/.ssh/authorized_keys"}, Stdout: &out, Stderr: &out})
-		if err != nil || code != 0 || out.String() != "kept\nkept\nssh-ed25519 AAAA\n" || got.HostKey != old.HostKey {
+		if err != nil || code != 0 || out.String() != "kept\nkept\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl\n" || got.HostKey != old.HostKey {
 			t.Errorf("%d, %v, %q, %s", code, err, out.String(), got.HostKey)
 		}
 		return

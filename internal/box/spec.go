@@ -98,7 +98,7 @@ func (s *Spec) check() error {
 	case s.Memory < 16<<20 || s.Pids < 16 || !(s.CPUs >= 0 && s.CPUs < 1e6):
 		return diag.New(diag.Usage, "make box", "give more", "limits of %d bytes, %d processes and %g processors are too small", s.Memory, s.Pids, s.CPUs)
 	}
-	return nil
+	return checkKeys(s.Keys)
 }
 
 // Normalize makes a name of any text.
