@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -31,11 +33,29 @@ func PodmanHost(t testing.TB, opts ...SSHDOption) *Server {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("clean up Podman: %v\n%s", err, out)
 		}
+		endMonitors(t, dir)
 	})
 	if out, err := podmanCommand(env, "podman image exists "+BoxImage+" || tar -C "+boxRoot(t)+" -cf - . | podman import -q - "+BoxImage).CombinedOutput(); err != nil {
 		t.Fatalf("import the image: %v\n%s", err, out)
 	}
 	return SSHD(t, append(opts, withoutCgroup2, ConfigLines("SetEnv HOME="+dir+"/home "+strings.Join(env, " ")))...)
+}
+
+// endMonitors ends the monitors of commands in containers, which wait five minutes for
+// somebody to ask how their command ended, and then make the storage again. They name the
+// directory of the test.
+func endMonitors(t testing.TB, dir string) {
+	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, file := range procs {
+		line, err := os.ReadFile(file) // it may have ended
+		pid, perr := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err == nil && perr == nil && strings.Contains(string(line), "conmon\x00") && strings.Contains(string(line), dir+"/root\x00") {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
 }
 
 func withoutCgroup2(c *sshdConfig) { c.hideCgroup2 = true }
