@@ -41,6 +41,10 @@ type Config struct {
 	// line sets both; without them a Client keeps its links to itself.
 	Spawn func() error
 	Build string
+
+	// Program is the absolute path of the command-line program. Boxes are reached with ssh
+	// and git through it; without it they get no entry in ssh_config and no git remote.
+	Program string
 }
 
 // Client does what Bowline does. Methods may be called concurrently.
@@ -56,7 +60,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		ConfigDir: cfg.ConfigDir, StateDir: cfg.StateDir, RuntimeDir: cfg.RuntimeDir,
 		Surface: cfg.Surface, Client: cfg.Client, Prompt: cfg.Prompt, Notify: cfg.Notify,
 		DialTimeout: cfg.DialTimeout, DialAttempts: cfg.DialAttempts,
-		Spawn: cfg.Spawn, Build: cfg.Build,
+		Spawn: cfg.Spawn, Build: cfg.Build, Program: cfg.Program,
 	})
 	if err != nil {
 		return nil, err

@@ -21,6 +21,9 @@ type Box struct {
 	HostKey  string // of its sshd, as in known_hosts; only from CreateBox
 	Status   string // "running", "exited", ...
 	Created  time.Time
+	Alias    string   // name for ssh, "" without an entry; from CreateBox
+	Pushed   string   // branch that was pushed; only from CreateBox
+	Notes    []string // what a person should know; only from CreateBox
 }
 
 // BoxSpec is a box to be made. Image is required.
@@ -37,6 +40,10 @@ type BoxSpec struct {
 	Memory   int64 // bytes; default 4 GiB
 	CPUs     float64
 	Pids     int64 // default 4096
+
+	Identity string // private key for ssh; default that of the target
+	Branch   string // that is pushed first; default the current one of Worktree
+	NoGit    bool   // no remote in Worktree and no push
 }
 
 // CreateBox makes a box and starts it. With an error nothing of it is left on the
@@ -45,14 +52,15 @@ func (c *Client) CreateBox(ctx context.Context, s BoxSpec) (Box, error) {
 	if s.Name == "" {
 		s.Name = box.NameFor(s.Owner, s.Worktree)
 	}
-	var out Box
-	err := c.boxes(ctx, box.Call{Target: s.Target, Verb: "box.create", Box: s.Name}, func(ctx context.Context, on *box.Server) error {
-		b, err := on.Create(ctx, box.Spec{
-			Name: s.Name, Image: s.Image, Owner: s.Owner, Worktree: s.Worktree, Repo: s.Repo, User: s.User, Keys: s.Keys, Env: s.Env, Memory: s.Memory, CPUs: s.CPUs, Pids: s.Pids,
-		})
-		out = boxOf(s.Target, b)
-		return err
-	})
+	outside := box.Outside{Identity: s.Identity, Worktree: s.Worktree, Branch: s.Branch}
+	if s.NoGit {
+		outside.Worktree = ""
+	}
+	made, err := c.parts.Boxes.Create(ctx, s.Target, box.Spec{
+		Name: s.Name, Image: s.Image, Owner: s.Owner, Worktree: s.Worktree, Repo: s.Repo, User: s.User, Keys: s.Keys, Env: s.Env, Memory: s.Memory, CPUs: s.CPUs, Pids: s.Pids,
+	}, outside)
+	out := boxOf(s.Target, made.Box)
+	out.Alias, out.Pushed, out.Notes = made.Alias, made.Pushed, made.Notes
 	return out, err
 }
 
@@ -79,12 +87,17 @@ type BoxExec struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	TTY            bool
+	Sizes          <-chan TerminalSize // of the terminal, with TTY; optional
 }
 
-// ExecBox runs a command in a box and returns its exit code.
+// TerminalSize is that of a terminal.
+type TerminalSize = box.Size
+
+// ExecBox runs a command in a box and returns its exit code. When ctx ends, the command is
+// killed there; kind timeout if it was a deadline.
 func (c *Client) ExecBox(ctx context.Context, e BoxExec) (code int, err error) {
 	err = c.boxes(ctx, box.Call{Target: e.Target, Verb: "box.exec", Box: e.Box, Argv: e.Argv}, func(ctx context.Context, on *box.Server) error {
-		code, err = on.Exec(ctx, e.Box, box.ExecRequest{Argv: e.Argv, User: e.User, Dir: e.Dir, Env: e.Env, Stdin: e.Stdin, Stdout: e.Stdout, Stderr: e.Stderr, TTY: e.TTY})
+		code, err = on.Exec(ctx, e.Box, box.ExecRequest{Argv: e.Argv, User: e.User, Dir: e.Dir, Env: e.Env, Stdin: e.Stdin, Stdout: e.Stdout, Stderr: e.Stderr, TTY: e.TTY, Sizes: e.Sizes})
 		return err
 	})
 	return code, err
@@ -100,9 +113,80 @@ func (c *Client) StopBox(ctx context.Context, target, name string) error {
 	return c.boxes(ctx, box.Call{Target: target, Verb: "box.stop", Box: name}, func(ctx context.Context, on *box.Server) error { return on.Stop(ctx, name) })
 }
 
-// RemoveBox takes a box away, with its volumes unless keep.
-func (c *Client) RemoveBox(ctx context.Context, target, name string, keep bool) error {
-	return c.boxes(ctx, box.Call{Target: target, Verb: "box.rm", Box: name}, func(ctx context.Context, on *box.Server) error { return on.Remove(ctx, name, keep) })
+// RemoveBox takes a box away, with its volumes unless keep, its entry for ssh, and the
+// remote of the repository of worktree, which may be "".
+func (c *Client) RemoveBox(ctx context.Context, target, name, worktree string, keep bool) error {
+	return c.parts.Boxes.Remove(ctx, target, name, worktree, keep)
+}
+
+// RebuildBox gives a box a new container of its image, or of another one; volumes, host
+// key and limits stay. The old one runs until the new one is ready, and goes on if that
+// fails.
+func (c *Client) RebuildBox(ctx context.Context, target, name, image string) (Box, error) {
+	b, err := c.parts.Boxes.Rebuild(ctx, target, name, image)
+	return boxOf(target, b), err
+}
+
+// PushBox sends the current branch of a worktree to its box. Kind conflict: the box is
+// dirty or has diverged, and nothing was changed. With discard what stands in the way
+// there is dropped.
+func (c *Client) PushBox(ctx context.Context, target, name, worktree string, discard bool) (branch string, err error) {
+	return c.parts.Boxes.Push(ctx, target, name, worktree, discard)
+}
+
+// BoxState is the repository of a box.
+type BoxState = box.State
+
+// PullBox moves the current branch of a worktree forward to that of its box. commits is
+// how many came.
+func (c *Client) PullBox(ctx context.Context, target, name, worktree string) (commits string, state BoxState, err error) {
+	return c.parts.Boxes.Pull(ctx, target, name, worktree)
+}
+
+// BoxStatus returns a box and the state of its repository, which is empty unless the box
+// runs.
+func (c *Client) BoxStatus(ctx context.Context, target, name string) (Box, BoxState, error) {
+	var out Box
+	var state BoxState
+	err := c.boxes(ctx, box.Call{Target: target, Verb: "box.info", Box: name}, func(ctx context.Context, on *box.Server) error {
+		b, err := on.Get(ctx, name)
+		out = boxOf(target, b)
+		if err == nil && b.Status == "running" {
+			state, err = on.State(ctx, b)
+		}
+		return err
+	})
+	return out, state, err
+}
+
+// BoxOrphan is what belongs to no box.
+type BoxOrphan = box.Orphan
+
+// BoxOrphans lists what of an owner belongs to no box and was made before a time.
+func (c *Client) BoxOrphans(ctx context.Context, target, owner string, before time.Time) ([]BoxOrphan, error) {
+	var out []BoxOrphan
+	err := c.boxes(ctx, box.Call{Target: target, Verb: "box.orphans"}, func(ctx context.Context, on *box.Server) (err error) {
+		out, err = on.Orphans(ctx, owner, before)
+		return err
+	})
+	return out, err
+}
+
+// PruneBoxes removes orphans.
+func (c *Client) PruneBoxes(ctx context.Context, target string, list []BoxOrphan) error {
+	var names []string
+	for _, o := range list {
+		names = append(names, o.Kind+" "+o.Name)
+	}
+	return c.boxes(ctx, box.Call{Target: target, Verb: "box.prune", Argv: names}, func(ctx context.Context, on *box.Server) error { return on.Prune(ctx, list) })
+}
+
+// BoxLogs writes the last lines that the first process of a box printed; tail is their
+// number, or "all". With follow it goes on until ctx or the box ends.
+func (c *Client) BoxLogs(ctx context.Context, target, name, tail string, follow bool, out, errs io.Writer) error {
+	return c.boxes(ctx, box.Call{Target: target, Verb: "box.logs", Box: name}, func(ctx context.Context, on *box.Server) error {
+		return on.Logs(ctx, name, tail, follow, out, errs)
+	})
 }
 
 func (c *Client) boxes(ctx context.Context, call box.Call, f func(context.Context, *box.Server) error) error {
@@ -132,7 +216,10 @@ func (c *Client) Box(ctx context.Context, target, name string) (Box, error) {
 // ConnectBox serves one SSH connection to a box over in and out, as a ProxyCommand of
 // ssh does. It returns when the connection ends.
 func (c *Client) ConnectBox(ctx context.Context, target, name string, in io.Reader, out io.Writer) error {
-	return c.boxes(ctx, box.Call{Target: target, Verb: "box.ssh", Box: name}, func(ctx context.Context, on *box.Server) error {
-		return on.Connect(ctx, name, in, out)
-	})
+	return c.parts.Boxes.Connect(ctx, target, name, in, out)
+}
+
+// BoxAlias is the name of a box for ssh. ok is false if ssh does not know it here.
+func (c *Client) BoxAlias(target, name string) (alias string, ok bool) {
+	return c.parts.Boxes.Alias(target, name)
 }

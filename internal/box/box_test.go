@@ -46,7 +46,7 @@ func server(t *testing.T) *box.Server {
 func TestThread(t *testing.T) {
 	s := server(t)
 	for range 2 {
-		b, err := s.Create(t.Context(), box.Spec{Name: "thread", Image: testkit.BoxImage, Owner: "ann@laptop", Worktree: "/home/ann/src", Keys: []byte("ssh-ed25519 AAAA\n")})
+		b, err := s.Create(t.Context(), box.Spec{Name: "thread", Image: testkit.BoxImage, Owner: "ann@laptop", Worktree: "/home/ann/src", Keys: []byte("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl\n")})
 		if err != nil {
 			t.Fatal(err)
 		}

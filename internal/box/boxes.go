@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 
-	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/podman"
@@ -24,12 +23,13 @@ type Gate interface {
 	Enter(ctx context.Context, r policy.Request) (leave func(), err error)
 }
 
-// Config is what Boxes are made of; every field is required but Frozen.
+// Config is what Boxes are made of; every field is required but Frozen and Laptop.
 type Config struct {
 	Target   func(name string) (target.Target, error) // accepted targets only; does no I/O
 	Links    *link.Pool                               // of connections that reach sockets
 	Recorder Recorder
 	Gate     Gate
+	Laptop   Laptop
 	// Frozen reports why nothing may begin on a target, or nil; optional.
 	Frozen func(target string) error
 }
@@ -54,6 +54,9 @@ type Call struct {
 	Argv   []string
 }
 
+// reads are the verbs that change nothing, which a freeze leaves alone.
+var reads = map[string]bool{"box.list": true, "box.info": true, "box.logs": true, "box.orphans": true}
+
 // On lends f the boxes of a target. Nothing is done there before the intent is on
 // record.
 func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server) error) error {
@@ -61,7 +64,7 @@ func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server)
 	if err == nil {
 		err = remote(t)
 	}
-	if err == nil && b.cfg.Frozen != nil && c.Verb != "box.list" && c.Verb != "box.info" {
+	if err == nil && b.cfg.Frozen != nil && !reads[c.Verb] {
 		err = b.cfg.Frozen(t.Name)
 	}
 	leave := func() {}
@@ -86,7 +89,7 @@ func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server)
 func (b *Boxes) lend(ctx context.Context, t target.Target, out *audit.Outcome, f func(context.Context, *Server) error) error {
 	l, err := b.cfg.Links.Get(ctx, t)
 	if err != nil {
-		return err
+		return noLink(t, err)
 	}
 	defer l.Release()
 	info := l.Info()
@@ -96,9 +99,13 @@ func (b *Boxes) lend(ctx context.Context, t target.Target, out *audit.Outcome, f
 	}
 	p, err := podman.Open(ctx, l)
 	if err != nil {
-		return err
+		return noPodman(t, "", err)
 	}
-	return errors.Join(f(ctx, NewServer(p.API())), p.Close())
+	err = f(ctx, NewServer(p.API()))
+	if errors.Is(err, errAPI) {
+		err = noPodman(t, p.Socket, err)
+	}
+	return errors.Join(err, p.Close())
 }
 
 // remote refuses targets that are this machine, before anything is dialled.
@@ -115,9 +122,4 @@ func remote(t target.Target) error {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
-}
-
-func notRemote(t target.Target, why string) error {
-	return diag.New(diag.Refused, "use boxes on "+t.Name, "add a server: 'bowline target add NAME USER@HOST', then use '-t NAME'",
-		"boxes are remote-only, so that what runs in them, an AI agent too, is kept away from your machine; %s", why)
 }

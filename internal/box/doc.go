@@ -11,13 +11,19 @@
 //
 // # Steps
 //
-// Create goes through steps, each of which knows how to take itself back. When one
-// fails, those before it are taken back in reverse order, and nothing that was there
-// before is touched, such as a volume that was kept on purpose.
+// Create goes through steps, each of which knows how to take itself back: volumes,
+// container, account, host key, then on this machine the entry for ssh, the git remote and
+// the first push. When one fails, it and those before it are taken back in reverse order,
+// for it may have been done though its answer was lost. A random label tells what this
+// making made, and nothing else is touched, such as a volume that was kept on purpose.
+//
+// Rebuild makes the new container ready beside the old one, changes names, and removes the
+// old one last. At no moment is there no container; only containers whose name is that of
+// their box count as boxes.
 //
 // # Confinement
 //
 // No new privileges, the capabilities that sshd and package tools need and no others,
-// limits on memory, processes and processors, its own network, and no socket of the
-// server.
+// limits on memory, processes and processors, a network namespace of its own (on the
+// network that the boxes of a server share), and no socket of the server.
 package box

@@ -2,15 +2,14 @@ package box
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
@@ -31,54 +30,103 @@ var capabilities = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL",
 // keepAlive is the first process: it waits, reaps, and ends at SIGTERM.
 var keepAlive = []string{"/bin/sh", "-c", `trap 'exit 0' TERM INT; while :; do sleep 2147483647 & wait $!; done`}
 
-// Create makes a box and starts it. With an error nothing of it is left.
-func (s *Server) Create(ctx context.Context, spec Spec) (Box, error) {
+// Create makes a box and starts it, and goes through further steps. With an error nothing
+// of it is left, unless the kind is partial.
+func (s *Server) Create(ctx context.Context, spec Spec, more ...Step) (Box, error) {
 	if err := spec.check(); err != nil {
 		return Box{}, err
 	}
+	spec.made = rand.Text()
 	var st steps
-	key, err := s.create(ctx, spec, &st)
-	if err != nil {
-		if uerr := st.undo(ctx); uerr != nil {
-			err = errors.Join(err, diag.New(diag.Partial, "take back box "+spec.Name, "'bowline box prune' removes what is left", "%w", uerr))
-		}
-		return Box{}, err
+	b, err := s.create(ctx, spec, &st, more)
+	if err == nil {
+		return b, nil
 	}
-	b, err := s.Get(ctx, spec.Name)
-	b.HostKey = key
-	return b, err
+	if uerr := st.undo(ctx); uerr != nil {
+		err = diag.New(diag.Partial, "take back box "+spec.Name, "see what is left: 'bowline box prune'", "%w; because of: %w", uerr, err)
+	}
+	return Box{}, err
 }
 
-func (s *Server) create(ctx context.Context, spec Spec, st *steps) (hostKey string, err error) {
-	name := containerName(spec.Name)
+func (s *Server) create(ctx context.Context, spec Spec, st *steps, more []Step) (Box, error) {
 	if _, err := s.Get(ctx, spec.Name); err == nil {
-		return "", diag.New(diag.Conflict, "make box", "see 'bowline box info "+spec.Name+"', or remove it: 'bowline box rm "+spec.Name+"'", "there is a box %s already", spec.Name)
+		return Box{}, diag.New(diag.Conflict, "make box", "see 'bowline box info "+spec.Name+"', or remove it: 'bowline box rm "+spec.Name+"'", "there is a box %s already", spec.Name)
 	} else if diag.KindOf(err) != diag.Usage {
-		return "", err
+		return Box{}, err
 	}
 	for _, volume := range []string{homeVolume(spec.Name), workVolume(spec.Name)} {
 		if err := s.volume(ctx, volume, spec, st); err != nil {
-			return "", err
+			return Box{}, err
 		}
 	}
-	err = st.do(ctx, func(ctx context.Context) error {
+	key, err := newHostKey(spec.Name)
+	if err != nil {
+		return Box{}, err
+	}
+	if err := s.container(ctx, containerName(spec.Name), spec, st); err != nil {
+		return Box{}, err
+	}
+	if err := s.ready(ctx, containerName(spec.Name), spec, key); err != nil {
+		return Box{}, err
+	}
+	b, err := s.Get(ctx, spec.Name)
+	if err != nil {
+		return Box{}, err
+	}
+	b.HostKey = key.Public
+	for _, step := range more {
+		if err := st.do(ctx, func(ctx context.Context) error { return step.Do(ctx, s, b) }, step.Back); err != nil {
+			return Box{}, err
+		}
+	}
+	return b, nil
+}
+
+// container makes one of this name and starts it.
+func (s *Server) container(ctx context.Context, name string, spec Spec, st *steps) error {
+	err := st.do(ctx, func(ctx context.Context) error {
 		_, err := s.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: name, Config: config(spec), HostConfig: hostConfig(spec)})
 		return failed("make container", err)
-	}, func(ctx context.Context) error {
-		_, err := s.api.ContainerRemove(ctx, name, client.ContainerRemoveOptions{Force: true})
-		return failed("remove container", err)
-	})
+	}, func(ctx context.Context) error { return s.takeBack(ctx, name, spec.made) })
 	if err != nil {
-		return "", err
+		return err
 	}
-	if _, err := s.api.ContainerStart(ctx, name, client.ContainerStartOptions{}); err != nil {
-		return "", failed("start container", err)
+	_, err = s.api.ContainerStart(ctx, name, client.ContainerStartOptions{})
+	return failed("start container", err)
+}
+
+// takeBack removes a container if it is of this making: one of the same name that somebody
+// else made meanwhile stays.
+func (s *Server) takeBack(ctx context.Context, name, made string) error {
+	res, err := s.api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+	if errdefs.IsNotFound(err) {
+		return nil
 	}
-	if err := s.account(ctx, spec); err != nil {
-		return "", err
+	if err != nil {
+		return failed("look for container "+name, err)
 	}
-	key, err := s.admit(ctx, spec)
-	return key.Public, err
+	if res.Container.Config == nil || res.Container.Config.Labels[labelMade] != made {
+		return nil
+	}
+	return s.removeContainer(ctx, res.Container.ID)
+}
+
+// removeContainer removes one, and what volumes without a name it has.
+func (s *Server) removeContainer(ctx context.Context, id string) error {
+	_, err := s.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return failed("remove container", err)
+}
+
+// ready makes the account and SSH in a container that runs.
+func (s *Server) ready(ctx context.Context, container string, spec Spec, key HostKey) error {
+	on := inside{container, spec.User}
+	if err := s.account(ctx, on, spec); err != nil {
+		return err
+	}
+	return s.admit(ctx, on, key)
 }
 
 // volume makes one that is not there. One that was kept on purpose is used again, and
@@ -93,7 +141,13 @@ func (s *Server) volume(ctx context.Context, name string, spec Spec, st *steps) 
 		_, err := s.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Labels: spec.labels()})
 		return failed("make volume "+name, err)
 	}, func(ctx context.Context) error {
-		_, err := s.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
+		res, err := s.api.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
+		if errdefs.IsNotFound(err) || err == nil && res.Volume.Labels[labelMade] != spec.made {
+			return nil
+		}
+		if err == nil {
+			_, err = s.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
+		}
 		return failed("remove volume "+name, err)
 	})
 }
@@ -121,29 +175,34 @@ func hostConfig(spec Spec) *container.HostConfig {
 	}
 }
 
-// accountText makes the account, without a password but not locked, as sshd has it without PAM, its directories and its keys. Its arguments are the
-// name and the directory of the project; keys come through standard input.
+// accountText makes the account, without a password but not locked, as sshd has it without
+// PAM, its directories and its keys. Its argument is the name; keys come through standard
+// input, and without any those that a kept home has stay.
 const accountText = `set -eu
 user=$1 home=/home/$1
 id "$user" >/dev/null 2>&1 || useradd -M -p '*' -d "$home" -s "$(command -v bash || echo /bin/sh)" "$user"
 mkdir -p "$home/.ssh" /workspace/project
 cat >"$home/.ssh/authorized_keys.new"
+[ -s "$home/.ssh/authorized_keys.new" ] || cat "$home/.ssh/authorized_keys" >"$home/.ssh/authorized_keys.new" 2>/dev/null || :
 chmod 700 "$home" "$home/.ssh"; chmod 600 "$home/.ssh/authorized_keys.new"
 mv "$home/.ssh/authorized_keys.new" "$home/.ssh/authorized_keys"
 chown -R "$user:" "$home/.ssh"
 chown "$user:" "$home" /workspace /workspace/project`
 
-func (s *Server) account(ctx context.Context, spec Spec) error {
+func (s *Server) account(ctx context.Context, on inside, spec Spec) error {
 	x := script{"make the account " + spec.User, "the image needs a shell, useradd and coreutils", accountText}
-	return s.script(ctx, spec.Name, x, string(spec.Keys), spec.User)
+	return s.script(ctx, on, x, string(spec.Keys), spec.User)
 }
+
+// errAPI marks what Podman did not do.
+var errAPI = errors.New("the API of Podman failed")
 
 // failed says what an API call was for.
 func failed(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return diag.New(diag.Failure, what, "", "%w", err)
+	return diag.New(diag.Failure, what, "", "%w: %w", errAPI, err)
 }
 
 // Get returns one box. Kind usage: there is none.
@@ -168,6 +227,9 @@ func (s *Server) list(ctx context.Context, label string) ([]Box, error) {
 	}
 	out := []Box{}
 	for _, c := range res.Items {
+		if !slices.Contains(c.Names, "/"+containerName(c.Labels[labelName])) {
+			continue // left of a rebuild that was broken off; see Prune
+		}
 		out = append(out, Box{
 			Name: c.Labels[labelName], ID: c.ID, Image: c.Labels[labelImage], Owner: c.Labels[labelOwner], Worktree: c.Labels[labelWorktree],
 			Repo: c.Labels[labelRepo], User: c.Labels[labelUser], Status: string(c.State), Created: time.Unix(c.Created, 0).UTC(),
@@ -179,11 +241,12 @@ func (s *Server) list(ctx context.Context, label string) ([]Box, error) {
 
 // Remove takes a box away, with its volumes unless they are to be kept.
 func (s *Server) Remove(ctx context.Context, name string, keepVolumes bool) error {
-	if _, err := s.Get(ctx, name); err != nil {
+	b, err := s.Get(ctx, name)
+	if err != nil {
 		return err
 	}
-	if _, err := s.api.ContainerRemove(ctx, containerName(name), client.ContainerRemoveOptions{Force: true}); err != nil {
-		return failed("remove container", err)
+	if err := s.removeContainer(ctx, b.ID); err != nil {
+		return err
 	}
 	if keepVolumes {
 		return nil
@@ -217,70 +280,6 @@ func (s *Server) Stop(ctx context.Context, name string) error {
 	grace := stopGrace
 	_, err := s.api.ContainerStop(ctx, containerName(name), client.ContainerStopOptions{Timeout: &grace})
 	return failed("stop "+name, err)
-}
-
-// ExecRequest is a command in a box.
-type ExecRequest struct {
-	Argv           []string
-	User           string // default the account of the box
-	Dir            string // default /workspace/project
-	Env            []string
-	Stdin          io.Reader // optional
-	Stdout, Stderr io.Writer // required; with TTY all goes to Stdout
-	TTY            bool
-}
-
-// Exec runs a command in a box and returns its exit code. When ctx ends the call
-// returns; what runs in the box goes on.
-func (s *Server) Exec(ctx context.Context, name string, req ExecRequest) (int, error) {
-	id, conn, err := s.attach(ctx, name, req)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Conn.Close() })()
-	go func() {
-		if req.Stdin != nil {
-			_, _ = io.Copy(conn.Conn, req.Stdin) // the command may not read all of it
-		}
-		_ = conn.CloseWrite()
-	}()
-	if req.TTY {
-		_, err = io.Copy(req.Stdout, conn.Reader)
-	} else {
-		_, err = stdcopy.StdCopy(req.Stdout, req.Stderr, conn.Reader)
-	}
-	if ctx.Err() != nil {
-		return 0, diag.New(diag.Canceled, "run in "+name, "", "%w", context.Cause(ctx))
-	}
-	if err != nil {
-		return 0, diag.New(diag.Lost, "run in "+name, "", "%w", err)
-	}
-	res, err := s.api.ExecInspect(ctx, id, client.ExecInspectOptions{})
-	return res.ExitCode, failed("ask how it ended", err)
-}
-
-func (s *Server) attach(ctx context.Context, name string, req ExecRequest) (id string, conn client.HijackedResponse, err error) {
-	b, err := s.Get(ctx, name)
-	if err != nil {
-		return "", conn, err
-	}
-	if b.Status != "running" {
-		return "", conn, diag.New(diag.Refused, "run in "+name, "start it: 'bowline box start "+name+"'", "the box is %s", b.Status)
-	}
-	opts := client.ExecCreateOptions{Cmd: req.Argv, User: req.User, WorkingDir: req.Dir, Env: req.Env, TTY: req.TTY, AttachStdin: true, AttachStdout: true, AttachStderr: !req.TTY}
-	if opts.User == "" {
-		opts.User = b.User
-	}
-	if opts.WorkingDir == "" && req.User == "" {
-		opts.WorkingDir = "/workspace/project"
-	}
-	created, err := s.api.ExecCreate(ctx, containerName(name), opts)
-	if err != nil {
-		return "", conn, failed("run in "+name, err)
-	}
-	attached, err := s.api.ExecAttach(ctx, created.ID, client.ExecAttachOptions{TTY: req.TTY})
-	return created.ID, attached.HijackedResponse, failed("run in "+name, err)
 }
 
 // String names a box for people.

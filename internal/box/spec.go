@@ -3,6 +3,7 @@ package box
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"strings"
@@ -19,6 +20,8 @@ const (
 	labelRepo     = "sh.bowline.repository"
 	labelImage    = "sh.bowline.image" // as it was asked for
 	labelUser     = "sh.bowline.user"  // account inside
+	labelMade     = "sh.bowline.made"  // random, tells one making from others
+	labelSpec     = "sh.bowline.spec"  // the rest of the Spec as JSON, for rebuild
 )
 
 // Spec is a box to be made. Name, Image and Owner are required.
@@ -34,6 +37,16 @@ type Spec struct {
 	Memory   int64   // bytes; default 4 GiB
 	CPUs     float64 // default none
 	Pids     int64   // default 4096
+
+	made string // random
+}
+
+// rest is what a rebuild needs of a Spec and has no label of its own.
+type rest struct {
+	Env    map[string]string `json:"env,omitempty"`
+	Memory int64             `json:"memory"`
+	CPUs   float64           `json:"cpus,omitempty"`
+	Pids   int64             `json:"pids"`
 }
 
 // Box is one that there is.
@@ -82,10 +95,10 @@ func (s *Spec) check() error {
 		return diag.New(diag.Usage, "make box", "choose another with --user", "%q is no name for the account inside", s.User)
 	case s.Image == "":
 		return diag.New(diag.Usage, "make box", "name one with --image", "there is no image")
-	case s.Memory < 16<<20 || s.Pids < 16 || s.CPUs < 0:
+	case s.Memory < 16<<20 || s.Pids < 16 || !(s.CPUs >= 0 && s.CPUs < 1e6):
 		return diag.New(diag.Usage, "make box", "give more", "limits of %d bytes, %d processes and %g processors are too small", s.Memory, s.Pids, s.CPUs)
 	}
-	return nil
+	return checkKeys(s.Keys)
 }
 
 // Normalize makes a name of any text.
@@ -116,9 +129,26 @@ func NameFor(owner, worktree string) string {
 }
 
 func (s Spec) labels() map[string]string {
-	return map[string]string{
-		labelName: s.Name, labelOwner: s.Owner, labelWorktree: s.Worktree, labelRepo: s.Repo, labelImage: s.Image, labelUser: s.User,
+	r, err := json.Marshal(rest{s.Env, s.Memory, s.CPUs, s.Pids})
+	if err != nil {
+		panic(err) // numbers and strings: CPUs is finite, see check
 	}
+	return map[string]string{
+		labelName: s.Name, labelOwner: s.Owner, labelWorktree: s.Worktree, labelRepo: s.Repo, labelImage: s.Image, labelUser: s.User, labelMade: s.made, labelSpec: string(r),
+	}
+}
+
+// specOf reads the labels of a container.
+func specOf(labels map[string]string) (Spec, error) {
+	var r rest
+	if err := json.Unmarshal([]byte(labels[labelSpec]), &r); err != nil {
+		return Spec{}, diag.New(diag.Failure, "read what the box was made of", "remove it and keep its volumes, then make it again: 'bowline box rm --keep-volumes'", "its labels are damaged: %w", err)
+	}
+	s := Spec{
+		Name: labels[labelName], Image: labels[labelImage], Owner: labels[labelOwner], Worktree: labels[labelWorktree], Repo: labels[labelRepo], User: labels[labelUser],
+		Env: r.Env, Memory: r.Memory, CPUs: r.CPUs, Pids: r.Pids,
+	}
+	return s, s.check()
 }
 
 // Names of what a box is made of.

@@ -65,28 +65,43 @@ chmod 755 /run/sshd /etc/bowline
 command -v sshd >/dev/null 2>&1 || [ -x /usr/sbin/sshd ]`
 
 // admit makes a box ready for SSH.
-func (s *Server) admit(ctx context.Context, spec Spec) (HostKey, error) {
-	key, err := newHostKey(spec.Name)
-	if err != nil {
-		return HostKey{}, err
-	}
-	err = s.script(ctx, spec.Name, script{"make SSH ready", "the image needs OpenSSH's sshd", sshdText}, string(key.private), spec.User)
-	return key, err
+func (s *Server) admit(ctx context.Context, on inside, key HostKey) error {
+	return s.script(ctx, on, script{"make SSH ready", "the image needs OpenSSH's sshd", sshdText}, string(key.private), on.user)
 }
 
 // script is a fixed shell text: what it is for, what an image needs for it.
 type script struct{ what, hint, text string }
 
-// script runs a shell text in a box as root.
-func (s *Server) script(ctx context.Context, name string, x script, stdin string, args ...string) error {
-	var said strings.Builder
-	code, err := s.Exec(ctx, name, ExecRequest{
-		Argv: append([]string{"/bin/sh", "-c", x.text, "sh"}, args...), User: "root", Stdin: strings.NewReader(stdin), Stdout: io.Discard, Stderr: &said,
+// script runs a shell text in a container as root.
+func (s *Server) script(ctx context.Context, on inside, x script, stdin string, args ...string) error {
+	_, err := s.ask(ctx, inside{on.container, "root"}, x, stdin, args...)
+	return err
+}
+
+// maxAnswer bounds what a script may answer, in bytes.
+const maxAnswer = 64 << 10
+
+// ask runs a shell text and returns what it prints.
+func (s *Server) ask(ctx context.Context, on inside, x script, stdin string, args ...string) (string, error) {
+	out, said := capped{max: maxAnswer}, capped{max: maxAnswer}
+	code, err := s.exec(ctx, on, ExecRequest{
+		Argv: append([]string{"/bin/sh", "-c", x.text, "sh"}, args...), User: on.user, Stdin: strings.NewReader(stdin), Stdout: &out, Stderr: &said,
 	})
 	if err == nil && code != 0 {
 		err = diag.New(diag.Failure, x.what, x.hint, "exit code %d: %s", code, strings.TrimSpace(said.String()))
 	}
-	return err
+	return out.String(), err
+}
+
+// capped keeps the first bytes that are written.
+type capped struct {
+	strings.Builder
+	max int
+}
+
+func (c *capped) Write(p []byte) (int, error) {
+	c.Builder.Write(p[:min(len(p), max(0, c.max-c.Len()))])
+	return len(p), nil
 }
 
 // Connect serves one SSH connection to a box over in and out: sshd runs in the box for

@@ -29,7 +29,8 @@ remote-only, so that what runs in them, an AI agent too, is kept away from your 
 NAME defaults to the box of the git worktree you stand in.`,
 	}
 	cmd.AddCommand(newBoxCreate(env), newBoxList(env), newBoxInfo(env), newBoxExec(env), newBoxMove(env, "start", "Start a stopped box", (*bowline.Client).StartBox),
-		newBoxMove(env, "stop", "Stop a box; its volumes stay", (*bowline.Client).StopBox), newBoxRemove(env), newBoxConnect(env))
+		newBoxMove(env, "stop", "Stop a box; its volumes stay", (*bowline.Client).StopBox), newBoxRemove(env), newBoxConnect(env),
+		newBoxSSH(env), newBoxPush(env), newBoxPull(env), newBoxRebuild(env), newBoxLogs(env), newBoxStatus(env), newBoxPrune(env))
 	return cmd
 }
 
@@ -45,6 +46,16 @@ func newBoxCreate(env *Env) *cobra.Command {
 	var o boxOptions
 	cmd := &cobra.Command{
 		Use: "create [NAME]", Short: "Make a box for this worktree", Args: args(cobra.MaximumNArgs(1)),
+		Long: `Make a box and start it. With it come
+
+  a block "Host NAME.TARGET" in an ssh_config of Bowline's own, with a host key made for
+  this box and pinned, so that ssh, scp, rsync, git and editors reach it by that name;
+  ~/.ssh/config gets one Include line at its top, once, and is never edited otherwise
+  a git remote NAME in the worktree, the current branch pushed to it and checked out in
+  /workspace/project, and your user.name and user.email
+
+If a step fails, all of it is taken back. A volume that was kept by 'bowline box rm
+--keep-volumes' is used again, and stays whatever happens.`,
 		Example: "  bowline box create -t dev1 --image registry.example.com/dev:1\n  bowline box create web -t dev1 --image localhost/dev --memory 8GiB",
 	}
 	f := cmd.Flags()
@@ -55,7 +66,9 @@ func newBoxCreate(env *Env) *cobra.Command {
 	f.Float64Var(&o.spec.CPUs, "cpus", 0, "limit of processors (default none)")
 	f.Int64Var(&o.spec.Pids, "pids", 0, "limit of processes (default 4096)")
 	f.StringArrayVar(&o.env, "env", nil, "set NAME=VALUE in the box; may be repeated")
-	f.StringVar(&o.key, "authorized-keys", "", "file of public keys that may log in (default ~/.ssh/id_*.pub)")
+	f.StringVar(&o.key, "authorized-keys", "", "file of public keys that may log in (default ~/.ssh/id_*.pub and that of the target)")
+	f.StringVar(&o.spec.Branch, "branch", "", "branch that is pushed first (default the current one)")
+	f.BoolVar(&o.spec.NoGit, "no-git", false, "add no git remote, push nothing")
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		return env.withClient(cmd.Context(), func(c *bowline.Client) error { return env.createBox(cmd.Context(), c, o, a) })
 	}
@@ -85,14 +98,20 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 		}
 		spec.Env[k] = v
 	}
-	if spec.Keys, err = publicKeys(o.key); err != nil {
+	if spec.Keys, spec.Identity, err = loginKeys(ctx, c, target, o.key); err != nil {
 		return err
 	}
 	b, err := c.CreateBox(ctx, spec)
 	if err != nil {
 		return err
 	}
-	env.say("box %s runs on %s; look into it with 'bowline box exec -t %s %s -- id'", b.Name, b.Target, b.Target, b.Name)
+	for _, n := range b.Notes {
+		env.say("%s", n)
+	}
+	if b.Pushed != "" {
+		env.say("pushed %s; 'git push %s' does it again", safe(b.Pushed), b.Name)
+	}
+	env.say("box %s runs on %s; go there with 'ssh %s'", b.Name, b.Target, b.Alias)
 	fmt.Fprintln(env.Stdout, b.Name)
 	return nil
 }
@@ -141,17 +160,43 @@ func worktree(ctx context.Context) string {
 // maxKeys bounds authorized keys, in bytes.
 const maxKeys = 64 << 10
 
-func publicKeys(file string) ([]byte, error) {
-	files := []string{file}
-	if file == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return nil, err
+// loginKeys returns what may log in to a box, and the private key for it where that is
+// known: the one beside the file that is named.
+func loginKeys(ctx context.Context, c *bowline.Client, target, file string) (public []byte, private string, err error) {
+	if file != "" {
+		public, err = publicKeys([]string{file})
+		if p, ok := strings.CutSuffix(file, ".pub"); ok && err == nil {
+			if _, serr := os.Stat(p); serr == nil {
+				private, err = filepath.Abs(p)
+			}
 		}
-		if files, err = filepath.Glob(filepath.Join(home, ".ssh", "id_*.pub")); err != nil {
-			return nil, err
+		return public, private, err
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil, "", err
+	}
+	files, err := filepath.Glob(filepath.Join(home, ".ssh", "id_*.pub"))
+	if err != nil {
+		return nil, "", err
+	}
+	list, err := c.Targets(ctx, target)
+	for _, t := range list {
+		if _, serr := os.Stat(t.KeyFile + ".pub"); t.KeyFile != "" && serr == nil {
+			files = append(files, t.KeyFile+".pub")
 		}
 	}
+	if err == nil && len(files) == 0 {
+		err = diag.New(diag.Usage, "read public keys", "write those of ssh-agent to a file: 'ssh-add -L > keys.pub', and add '--authorized-keys keys.pub'; or make one: 'ssh-keygen -t ed25519'", "there is no ~/.ssh/id_*.pub, so nobody could log in")
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	public, err = publicKeys(files)
+	return public, "", err
+}
+
+func publicKeys(files []string) ([]byte, error) {
 	var out []byte
 	for _, name := range files {
 		b, err := os.ReadFile(name)
@@ -267,7 +312,7 @@ func newBoxInfo(env *Env) *cobra.Command {
 				return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "box": newJSONBox(b)})
 			}
 			w := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
-			for _, kv := range [][2]string{{"name", b.Name}, {"target", b.Target}, {"status", b.Status}, {"image", b.Image}, {"user", b.User}, {"owner", b.Owner}, {"worktree", b.Worktree}, {"created", b.Created.Local().Format(time.DateTime)}} {
+			for _, kv := range [][2]string{{"name", b.Name}, {"target", b.Target}, {"status", b.Status}, {"image", b.Image}, {"user", b.User}, {"ssh", alias(c, on, name)}, {"owner", b.Owner}, {"worktree", b.Worktree}, {"created", b.Created.Local().Format(time.DateTime)}} {
 				fmt.Fprintf(w, "%s\t%s\n", kv[0], safe(kv[1]))
 			}
 			return w.Flush()
@@ -279,10 +324,12 @@ func newBoxInfo(env *Env) *cobra.Command {
 func newBoxExec(env *Env) *cobra.Command {
 	e := bowline.BoxExec{}
 	var stdin bool
+	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: "exec [flags] [NAME] -- COMMAND [ARG...]", Short: "Run a command in a box",
 		Long: `Run a command in a running box, as its account, in /workspace/project. The exit code is
-the command's own; 125 if Bowline itself failed.`,
+the command's own; 124 if the time was over and it was killed, 125 if Bowline itself
+failed.`,
 		Example: "  bowline box exec -- make test\n  bowline box exec -t dev1 web -- id",
 	}
 	addTargetFlag(cmd, env, &e.Target)
@@ -290,6 +337,8 @@ the command's own; 125 if Bowline itself failed.`,
 	cmd.Flags().StringVar(&e.Dir, "cwd", "", "working directory inside")
 	cmd.Flags().StringArrayVar(&e.Env, "env", nil, "set NAME=VALUE; may be repeated")
 	cmd.Flags().BoolVar(&stdin, "stdin", false, "let the command read standard input")
+	cmd.Flags().BoolVar(&e.TTY, "tty", false, "give the command a terminal, with standard input")
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "kill the command after this time, as in 10m (default never)")
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		at := cmd.ArgsLenAtDash()
 		if at < 0 || at > 1 || at == len(a) {
@@ -297,16 +346,25 @@ the command's own; 125 if Bowline itself failed.`,
 			return &commandExit{runCode(err), err}
 		}
 		e.Argv, e.Stdout, e.Stderr = a[at:], env.Stdout, env.Stderr
-		if stdin {
+		if stdin || e.TTY {
 			e.Stdin = env.Stdin
 		}
+		ctx := cmd.Context()
+		if timeout > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, timeout)
+			defer cancel()
+		}
 		var code int
-		err := env.onBox(cmd.Context(), e.Target, a[:at], func(c *bowline.Client, on, name string) error {
+		err := env.onBox(ctx, e.Target, a[:at], func(c *bowline.Client, on, name string) error {
 			var err error
 			e.Target, e.Box = on, name
-			code, err = c.ExecBox(cmd.Context(), e)
+			code, err = env.execBox(ctx, c, e)
 			return err
 		})
+		if diag.KindOf(err) == diag.Timeout {
+			return &commandExit{codeTimeout, err}
+		}
 		if err != nil {
 			return &commandExit{runCode(err), err}
 		}
@@ -337,7 +395,7 @@ func newBoxMove(env *Env, verb, short string, do func(*bowline.Client, context.C
 func newBoxRemove(env *Env) *cobra.Command {
 	var target string
 	var keep, yes bool
-	cmd := &cobra.Command{Use: "rm [NAME]", Aliases: []string{"remove"}, Short: "Remove a box and its volumes", Args: args(cobra.MaximumNArgs(1))}
+	cmd := &cobra.Command{Use: "rm [NAME]", Aliases: []string{"remove"}, Short: "Remove a box, its volumes, its ssh entry and git remote", Args: args(cobra.MaximumNArgs(1))}
 	addTargetFlag(cmd, env, &target)
 	cmd.Flags().BoolVar(&keep, "keep-volumes", false, "keep its home and /workspace for a box of the same name")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
@@ -352,7 +410,7 @@ func newBoxRemove(env *Env) *cobra.Command {
 					return err
 				}
 			}
-			return c.RemoveBox(cmd.Context(), on, name, keep)
+			return c.RemoveBox(cmd.Context(), on, name, worktree(cmd.Context()), keep)
 		})
 	}
 	return cmd

@@ -147,10 +147,19 @@ func noCommand(cmd *cobra.Command, a []string) error {
 	return diag.New(diag.Usage, "", hint, "unknown command %q for %q", a[0], cmd.CommandPath())
 }
 
+// program is the path of this program, "" if the system does not say.
+func program() string {
+	path, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
 // withClient opens a Client for the length of f.
 func (env *Env) withClient(ctx context.Context, f func(c *bowline.Client) error) error {
 	c, err := bowline.Open(ctx, bowline.Config{
-		Surface: "cli", Prompt: env.prompt(), DialAttempts: 3, Build: env.build(), Spawn: env.spawnLinks(),
+		Surface: "cli", Prompt: env.prompt(), DialAttempts: 3, Build: env.build(), Spawn: env.spawnLinks(), Program: program(),
 		Notify: func(note string) {
 			if !env.quiet {
 				env.note("%s", note)

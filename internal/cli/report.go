@@ -21,6 +21,7 @@ var exitCode = map[diag.Kind]int{
 // exit codes of run and everything else that hands on a command's own code, as
 // timeout(1) and podman-run(1) have them.
 const (
+	codeTimeout  = 124
 	codeFailed   = 125
 	codeRefused  = 126
 	codeNotFound = 127

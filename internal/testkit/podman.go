@@ -1,10 +1,14 @@
+//go:build unix
+
 package testkit
 
 import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -29,11 +33,29 @@ func PodmanHost(t testing.TB, opts ...SSHDOption) *Server {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("clean up Podman: %v\n%s", err, out)
 		}
+		endMonitors(t, dir)
 	})
 	if out, err := podmanCommand(env, "podman image exists "+BoxImage+" || tar -C "+boxRoot(t)+" -cf - . | podman import -q - "+BoxImage).CombinedOutput(); err != nil {
 		t.Fatalf("import the image: %v\n%s", err, out)
 	}
 	return SSHD(t, append(opts, withoutCgroup2, ConfigLines("SetEnv HOME="+dir+"/home "+strings.Join(env, " ")))...)
+}
+
+// endMonitors ends the monitors of commands in containers, which wait five minutes for
+// somebody to ask how their command ended, and then make the storage again. They name the
+// directory of the test.
+func endMonitors(t testing.TB, dir string) {
+	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, file := range procs {
+		line, err := os.ReadFile(file) // it may have ended
+		pid, perr := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err == nil && perr == nil && strings.Contains(string(line), "conmon\x00") && strings.Contains(string(line), dir+"/root\x00") {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
 }
 
 func withoutCgroup2(c *sshdConfig) { c.hideCgroup2 = true }
@@ -64,7 +86,7 @@ func podmanCommand(env []string, line string) *exec.Cmd {
 // boxTools are what the image has of this machine, with their libraries.
 var boxTools = []string{
 	"sh", "bash", "dash", "cat", "ls", "id", "env", "mkdir", "chown", "chmod", "rm", "cp", "mv", "ln", "touch", "sleep", "true", "false", "echo", "test", "tee", "tar", "head", "tail",
-	"grep", "sed", "stat", "find", "wc", "hostname", "uname", "whoami", "tty", "stty", "useradd", "usermod", "groupadd", "getent", "sshd", "ssh-keygen", "git", "kill", "dd", "sort", "pwd", "seq", "install",
+	"grep", "sed", "stat", "find", "wc", "hostname", "uname", "whoami", "tty", "stty", "useradd", "usermod", "groupadd", "getent", "sshd", "ssh-keygen", "git", "git-receive-pack", "git-upload-pack", "kill", "dd", "sort", "pwd", "seq", "install",
 }
 
 // boxRoot makes the tree of the image once a machine.
@@ -74,7 +96,7 @@ func boxRoot(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := filepath.Join(cache, "bowline-test", "box-1")
+	root := filepath.Join(cache, "bowline-test", "box-2")
 	if _, err := os.Stat(root + "/etc/passwd"); err == nil {
 		return root
 	}

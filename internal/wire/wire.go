@@ -32,6 +32,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/redact"
 	"github.com/bowline-sh/bowline/internal/sandbox/attack"
+	"github.com/bowline-sh/bowline/internal/sshentry"
 	"github.com/bowline-sh/bowline/internal/sshsig"
 	"github.com/bowline-sh/bowline/internal/transfer"
 	"github.com/bowline-sh/bowline/internal/transfer/copier"
@@ -56,6 +57,9 @@ type Options struct {
 	// used; "" keeps no links between invocations. Spawn starts that process.
 	Build string
 	Spawn func() error
+	// Program is the absolute path of bowline, for entries of boxes in ssh_config; ""
+	// makes none.
+	Program string
 }
 
 // Paths are the files of one client.
@@ -211,7 +215,9 @@ func (p *Parts) connect(o Options, home string) {
 	})
 	p.Copier = copier.New(copier.Config{Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Rules: p.transferRules, Now: time.Now, Frozen: frozen.Check, Gate: p.gate})
 	p.boxLinks = link.NewPool(direct, direct)
-	p.Boxes = box.New(box.Config{Target: p.Resolve, Links: p.boxLinks, Recorder: p.log, Frozen: frozen.Check, Gate: p.gate})
+	p.Boxes = box.New(box.Config{Target: p.Resolve, Links: p.boxLinks, Recorder: p.log, Frozen: frozen.Check, Gate: p.gate, Laptop: box.Laptop{
+		Entries: sshentry.Files{Dir: filepath.Dir(p.Paths.Config), Home: home, Sockets: p.runtime}, Program: o.Program,
+	}})
 	p.Inventory = inventory.New(inventory.Config{
 		Find: p.find, Editor: reloading{editor, p, home}, Scan: dialer.Scan, KnownHosts: p.Paths.KnownHosts, Recorder: p.log,
 	})

@@ -1,0 +1,138 @@
+package box
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/bowline-sh/bowline/diag"
+)
+
+// Names of containers while a box is rebuilt.
+func nextName(name string) string { return containerName(name) + ".next" }
+func lastName(name string) string { return containerName(name) + ".last" }
+
+// Rebuild gives a box a new container of its image, as the image now is, or of another one.
+// Volumes, host key and limits stay. The old container runs until the new one is ready,
+// and goes on if that fails. image may be "".
+func (s *Server) Rebuild(ctx context.Context, name, image string) (Box, error) {
+	old, err := s.Get(ctx, name)
+	if err != nil {
+		return Box{}, err
+	}
+	res, err := s.api.ContainerInspect(ctx, old.ID, client.ContainerInspectOptions{})
+	if err != nil {
+		return Box{}, failed("look at container", err)
+	}
+	spec, err := specOf(res.Container.Config.Labels)
+	if err != nil {
+		return Box{}, err
+	}
+	if image != "" {
+		spec.Image = image
+	}
+	key, err := s.hostKey(ctx, old.ID)
+	if err != nil {
+		return Box{}, err
+	}
+	spec.made = rand.Text()
+	var st steps
+	id, err := s.replace(ctx, old, spec, key, &st)
+	if err != nil {
+		if uerr := st.undo(ctx); uerr != nil {
+			err = diag.New(diag.Partial, "take back the rebuild of "+name, "see what is left: 'bowline box prune'", "%w; because of: %w", uerr, err)
+		}
+		return Box{}, err
+	}
+	old.ID, old.Image, old.Status, old.HostKey = id, spec.Image, "running", key.Public
+	return old, nil
+}
+
+// replace makes the new container beside the old one, changes their names, and removes the
+// old one last. It returns the new one.
+func (s *Server) replace(ctx context.Context, old Box, spec Spec, key HostKey, st *steps) (id string, err error) {
+	next := nextName(spec.Name)
+	if err := s.container(ctx, next, spec, st); err != nil {
+		return "", err
+	}
+	if err := s.ready(ctx, next, spec, key); err != nil {
+		return "", err
+	}
+	res, err := s.api.ContainerInspect(ctx, next, client.ContainerInspectOptions{})
+	if err != nil {
+		return "", failed("look at the new container", err)
+	}
+	id = res.Container.ID
+	for _, c := range []struct{ id, from, to string }{{old.ID, containerName(old.Name), lastName(old.Name)}, {id, next, containerName(old.Name)}} {
+		err := st.do(ctx, func(ctx context.Context) error { return s.rename(ctx, c.id, c.to) }, func(ctx context.Context) error { return s.rename(ctx, c.id, c.from) })
+		if err != nil {
+			return "", err
+		}
+	}
+	err = s.removeContainer(ctx, old.ID)
+	if err == nil {
+		return id, nil
+	}
+	// It may be gone though the answer was lost; then the new one is the only one.
+	_, gone := s.api.ContainerInspect(context.WithoutCancel(ctx), old.ID, client.ContainerInspectOptions{})
+	switch {
+	case errdefs.IsNotFound(gone):
+		return id, nil
+	case gone != nil:
+		st.back = nil
+		return "", diag.New(diag.Partial, "rebuild "+old.Name, "see what is left: 'bowline box prune'", "the new container runs, and whether the old one is gone is not known: %w", errors.Join(err, gone))
+	}
+	return "", err
+}
+
+// rename gives a container a name. It is no error if it has that name already.
+func (s *Server) rename(ctx context.Context, id, name string) error {
+	res, err := s.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if err != nil {
+		return failed("look at container", err)
+	}
+	if strings.TrimPrefix(res.Container.Name, "/") == name {
+		return nil
+	}
+	_, err = s.api.ContainerRename(ctx, id, client.ContainerRenameOptions{NewName: name})
+	return failed("rename container", err)
+}
+
+// maxKey bounds a private key, in bytes.
+const maxKey = 16 << 10
+
+// hostKey reads the key of a box out of its container, which may be stopped. It was made
+// by us and root may have changed it there: what is not a key, or not the one that is
+// pinned, is found out by ssh.
+func (s *Server) hostKey(ctx context.Context, id string) (HostKey, error) {
+	res, err := s.api.CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: "/etc/bowline/host_key"})
+	if err != nil {
+		return HostKey{}, failed("read the host key of the box", err)
+	}
+	defer res.Content.Close()
+	files := tar.NewReader(res.Content)
+	head, err := files.Next()
+	if err == nil && (head.Typeflag != tar.TypeReg || head.Size > maxKey) {
+		err = errors.New("it is no file, or too large")
+	}
+	var pem []byte
+	if err == nil {
+		pem, err = io.ReadAll(io.LimitReader(files, maxKey))
+	}
+	if err != nil {
+		return HostKey{}, failed("read the host key of the box", err)
+	}
+	signer, err := ssh.ParsePrivateKey(pem)
+	if err != nil {
+		return HostKey{}, failed("read the host key of the box", fmt.Errorf("it is damaged: %w", err))
+	}
+	return HostKey{Public: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))), private: pem}, nil
+}
