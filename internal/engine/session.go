@@ -1,18 +1,14 @@
 package engine
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
-	"github.com/bowline-sh/bowline/internal/caller"
 	"github.com/bowline-sh/bowline/internal/frame"
 	"github.com/bowline-sh/bowline/internal/helper"
 	"github.com/bowline-sh/bowline/internal/store"
@@ -97,89 +93,6 @@ func (e *Engine) Get(ctx context.Context, id string) (Detail, error) {
 	}, err
 }
 
-// Decision is what a person decides.
-type Decision struct {
-	Digest string // of the plan that was read; "" means the plan as it is stored now
-	Effect string // of the class that was read; "" if it was no class
-	Reject bool
-	Reason string
-}
-
-// Decide stores a person's approval or rejection of exactly the plan that d names.
-func (e *Engine) Decide(ctx context.Context, id string, what Decision) (plan.Approval, error) {
-	verb := "approve"
-	to := plan.Approved
-	if what.Reject {
-		verb, to = "reject", plan.Rejected
-	}
-	d, err := e.Get(ctx, id)
-	if err != nil {
-		return plan.Approval{}, err
-	}
-	now := e.cfg.Now().UTC()
-	who := e.caller(ctx)
-	a := plan.Approval{ID: rand.Text(), Session: id, Digest: d.Digest, HostKey: d.HostKey, User: who.User, Host: e.cfg.Host, Reject: what.Reject, Reason: what.Reason,
-		Created: now, Expires: now.Add(plan.DefaultTTL)}
-	err = e.recorded(ctx, verb, d, func() error {
-		if who.Surface == caller.MCP && !what.Reject {
-			return diag.New(diag.Denied, "approve "+id, "a person types 'bowline review "+id+"'", "no model approves: only a person does, outside of MCP")
-		}
-		if err := what.names(verb, d); err != nil {
-			return err
-		}
-		if !what.Reject {
-			return e.approve(ctx, d, &a)
-		}
-		if !plan.CanMove(d.Status, to) {
-			return illegal(verb, d)
-		}
-		s, err := e.cfg.Store(ctx)
-		if err != nil {
-			return err
-		}
-		if err := s.Decide(ctx, a); err != nil {
-			return err
-		}
-		return s.Move(ctx, id, d.Status, to, store.Update{Now: now, Expires: a.Expires, Message: what.Reason})
-	})
-	return a, err
-}
-
-// names reports that the plan of d is not the one that was read, or nil. The effect is
-// taken from the plan anew, not from what the store says of it.
-func (what Decision) names(verb string, d Detail) error {
-	hint := "read it again with 'bowline session show " + d.ID + "'"
-	if what.Digest != "" && what.Digest != d.Digest {
-		return diag.New(diag.Conflict, verb, hint, "the plan has the digest %s, not the %s you named", d.Digest, what.Digest)
-	}
-	if what.Effect == "" {
-		return nil
-	}
-	effect, err := d.Plan.Effect()
-	if err == nil && effect != what.Effect {
-		err = diag.New(diag.Conflict, verb+" "+d.ID, hint, "its effect is %s, not that of the class, %s", effect, what.Effect)
-	}
-	return err
-}
-
-// approver holds an approval to the rules, and signs it.
-func (e *Engine) approver(ctx context.Context, d Detail, a *plan.Approval) error {
-	if e.cfg.Rules.TwoPerson && a.User == d.User {
-		return diag.New(diag.Denied, "approve "+d.ID, "ask somebody else to type 'bowline approve "+d.ID+"'", "%s asked for it, and approval.two_person wants another person to approve it", d.User)
-	}
-	if e.cfg.Rules.Key == nil {
-		if e.cfg.Rules.RequireSignature {
-			return diag.New(diag.Denied, "approve "+d.ID, "", "it must be signed, and there is no way to sign here")
-		}
-		return nil
-	}
-	return e.Holding(ctx, func(e *Engine) error {
-		var err error
-		a.Signature, a.KeyID, err = e.sign(a.Statement(len(d.Plan.Ops)))
-		return err
-	})
-}
-
 func illegal(verb string, d Detail) error {
 	hint := "see 'bowline session show " + d.ID + "'"
 	switch d.Status {
@@ -198,104 +111,6 @@ func (e *Engine) recorded(ctx context.Context, verb string, d Detail, act func()
 	}
 	err = act()
 	return errors.Join(err, e.end(ctx, id, audit.Outcome{Err: err}))
-}
-
-// Selection is some operations of a plan.
-type Selection struct {
-	Keep []int // from 1
-	// Quick leaves out running the script again, by which is found what else depends on
-	// the operations that are left out.
-	Quick bool
-}
-
-// Select makes a new pending session of some operations of a pending one. The old one
-// stays as it is. A selection in which an operation lacks another that it needs is
-// refused, with the reasons. What a second dry run, in which the script cannot do what
-// is left out, does otherwise is among the warnings of the new plan.
-func (e *Engine) Select(ctx context.Context, id string, sel Selection) (Planned, error) {
-	keep := sel.Keep
-	d, err := e.Get(ctx, id)
-	if err != nil {
-		return Planned{}, err
-	}
-	for _, n := range keep {
-		if n < 1 || n > len(d.Plan.Ops) {
-			return Planned{}, diag.New(diag.Usage, "select operations of "+id, "see 'bowline session show "+id+"'", "there is no operation %d; it has %d", n, len(d.Plan.Ops))
-		}
-	}
-	var res helper.PlanResult
-	var x store.Session
-	err = e.recorded(ctx, helper.VerbSelect, d, func() error {
-		if d.Status != plan.Pending {
-			return illegal("select operations of", d)
-		}
-		if err := e.frozen(d.Target); err != nil {
-			return err
-		}
-		leave, err := e.enter(ctx, helper.VerbSelect, d)
-		if err != nil {
-			return err
-		}
-		defer leave()
-		t, err := e.cfg.Target(d.Target)
-		if err != nil {
-			return err
-		}
-		now := e.cfg.Now().UTC()
-		fresh, err := newID(now, PlanRequest{Name: cmp.Or(d.Name, "part")}, sessionDigits)
-		if err != nil {
-			return err
-		}
-		err = e.withHelper(ctx, t, d.asRoot, func(c *frame.Client, _ transport.Info) error {
-			return e.call(ctx, c, helper.VerbSelect, selectRequest(d, sel, fresh, now), &res, nil)
-		})
-		if err != nil {
-			return err
-		}
-		if err := sameSelection(d.Plan, res.Plan, keep); err != nil {
-			return err
-		}
-		res.Contents = d.Contents
-		k := kept{Name: d.Name, Note: d.Note, Fleet: d.Fleet, AsRoot: d.asRoot}
-		if d.request != nil {
-			k.Request = *d.request
-		}
-		k.Request.Script = d.Script
-		x, err = e.keep(ctx, k, res)
-		return err
-	})
-	p := Planned{Session: x, Plan: res.Plan, Contents: res.Contents}
-	if err != nil {
-		return p, err
-	}
-	return p, e.settle(ctx, &p)
-}
-
-func selectRequest(d Detail, sel Selection, id string, now time.Time) helper.SelectRequest {
-	r := helper.SelectRequest{Session: d.ID, New: id, Keep: sel.Keep, Created: now}
-	if d.request != nil && !sel.Quick {
-		again := *d.request
-		again.Session = id
-		r.Again = &again
-	}
-	return r
-}
-
-// sameSelection checks that the target selected what was asked for.
-func sameSelection(whole, part plan.Plan, keep []int) error {
-	want, deps := whole.Select(part.Session, func(n int) bool { return slices.Contains(keep, n) })
-	a, err := want.Digest()
-	if err != nil {
-		return err
-	}
-	b, err := part.Digest()
-	if err != nil {
-		return err
-	}
-	if len(deps) > 0 || a != b {
-		return diag.New(diag.Denied, "select operations", "plan it again with 'bowline plan'", "the target made another selection than was asked for: %s, not %s", b, a)
-	}
-	return nil
 }
 
 // Cancel withdraws a session that was not applied.

@@ -98,7 +98,7 @@ func foundCases() []foundCase {
 		{"nft policy", table, `nft -f /etc/nftables.conf; nft 'chain inet f input { policy accept; }'; nft list ruleset > /etc/nftables.conf`, Firewall, High, "what no rule names is let in"},
 		{"ufw", "", `ufw allow 8080/tcp`, Firewall, Medium, "--dport 8080 -j ACCEPT"},
 		{"name server", `echo nameserver 192.0.2.1 > /etc/resolv.conf`, `echo nameserver 192.0.2.2 > /etc/resolv.conf`, Resolver, Medium, "names are resolved by: nameserver 192.0.2.2"},
-		{"hosts", "", `echo '192.0.2.9 deb.debian.org' >> /etc/hosts`, Resolver, Medium, "deb.debian.org leads to 192.0.2.9"},
+		{"hosts", "", `echo '192.0.2.9 mirror.example.org' >> /etc/hosts`, Resolver, Medium, "mirror.example.org leads to 192.0.2.9"},
 		{"nsswitch", "", `sed -i 's/^passwd:.*/passwd: files ldap/' /etc/nsswitch.conf`, Resolver, High, "passwd are looked up in"},
 		{"home deleted", `mkdir -p /home/carol; seq 60 | while read i; do echo x > /home/carol/f$i; done`, `rm -rf /home/carol`, Deletions, High, "the whole directory /home/carol is deleted, with 60 files"},
 		{"many deleted", `mkdir -p /srv/a/b/c/d; cd /srv/a/b/c/d; seq 60 | xargs touch; seq 500 > keep`, `cd /srv/a/b/c/d; seq 60 | xargs rm`, Deletions, Medium, "60 files"},
