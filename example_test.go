@@ -298,3 +298,51 @@ func ExampleClient_PlanFleet() {
 	// true <nil>
 	// 1 <nil>
 }
+
+// One command on many targets; each ends in one class.
+func ExampleClient_RunFleet() {
+	c, done := open()
+	defer done()
+	targets := []string{bowline.LocalTarget} // or the names of c.Targets(ctx, "env=prod")
+	req := bowline.RunRequest{Argv: []string{"echo", "hello"}}
+	report, err := c.RunFleet(context.Background(), targets, req, bowline.FleetOptions{Waves: "1,10%,100%", MaxFailures: "5%"}, func(string) {}, func(r bowline.FleetResult) {
+		fmt.Printf("%s %s %q\n", r.Target, r.Class, r.Stdout)
+	})
+	fmt.Println(report.OK(), err)
+	// Output:
+	// local ok "hello\n"
+	// true <nil>
+}
+
+// A file to a target: hashed on both sides, put in place by rename.
+func ExampleClient_Copy() {
+	c, done := open()
+	defer done()
+	dir, err := os.MkdirTemp("", "bowline-example-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "app.conf"), []byte("workers=4\n"), 0o644); err != nil {
+		panic(err)
+	}
+	res, err := c.Copy(context.Background(), bowline.CopyRequest{
+		Sources: []bowline.CopyLocation{{Path: filepath.Join(dir, "app.conf")}},
+		Dest:    bowline.CopyLocation{Target: bowline.LocalTarget, Path: filepath.Join(dir, "copy.conf")},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(res.Files[0].Status, res.Bytes)
+	// Output: verified 10
+}
+
+// Links that the background process keeps open; none without it.
+func ExampleClient_Links() {
+	c, done := open()
+	defer done()
+	links, pid, err := c.Links(context.Background())
+	fmt.Println(len(links), pid, err)
+	// Output: 0 0 <nil>
+}
