@@ -86,6 +86,8 @@ type Store interface {
 	// Delete forgets a session and its decisions. ErrStale if its status is no
 	// longer the one the caller saw, or if it is applying or partial.
 	Delete(ctx context.Context, id string, status plan.Status) error
+	Tokens
+
 	// Close releases the store.
 	Close() error
 }

@@ -30,6 +30,7 @@ func session(n int) store.Session {
 // open(t, same) opens the same store again if same is true, else a new one.
 func Run(t *testing.T, open func(t *testing.T, same bool) store.Store) {
 	ctx := t.Context()
+	t.Run("Tokens", func(t *testing.T) { tokens(t, open(t, false)) })
 	t.Run("RoundTrip", func(t *testing.T) {
 		s := open(t, false)
 		want := session(1)
