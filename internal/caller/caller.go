@@ -18,6 +18,16 @@ type Caller struct {
 	User    string // the person or token that answers for it
 	Surface string // "cli", "tui", "mcp", "api"
 	Client  string // program that acts for the user, as it names itself: not proven
+	Grant   Grant  // what the caller may do besides what the policy says; nil: all of it
+}
+
+// Grant bounds what a caller may do, as a token does. It is asked by the one gate, before
+// the policy: what it allows may still be refused there. Implementations are comparable
+// and may be used concurrently.
+type Grant interface {
+	// Permit reports why an act is not allowed, or nil. do is a verb of package policy;
+	// target and profile are names, profile "" where the act has none.
+	Permit(do, target, profile string) error
 }
 
 type key struct{}
@@ -28,5 +38,5 @@ func With(ctx context.Context, c Caller) context.Context { return context.WithVa
 // From returns who calls, with what ctx does not say taken from def.
 func From(ctx context.Context, def Caller) Caller {
 	c, _ := ctx.Value(key{}).(Caller)
-	return Caller{User: cmp.Or(c.User, def.User), Surface: cmp.Or(c.Surface, def.Surface), Client: cmp.Or(c.Client, def.Client)}
+	return Caller{User: cmp.Or(c.User, def.User), Surface: cmp.Or(c.Surface, def.Surface), Client: cmp.Or(c.Client, def.Client), Grant: cmp.Or(c.Grant, def.Grant)}
 }

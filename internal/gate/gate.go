@@ -58,6 +58,11 @@ func (g *Gate) Who(ctx context.Context) policy.Actor {
 // Enter asks whether the caller of ctx may do r, and counts it. Whoever was let in
 // calls leave when the act is over. Errors are of kind Refused, Denied for an approval.
 func (g *Gate) Enter(ctx context.Context, r policy.Request) (leave func(), err error) {
+	if grant := caller.From(ctx, g.cfg.Caller).Grant; grant != nil {
+		if err := grant.Permit(r.Do, r.Target, r.Profile); err != nil {
+			return nil, diag.New(diag.Denied, op(r.Do, r.Target), "use another token, or have one made with 'bowline token create'", "%w", err)
+		}
+	}
 	p, err := g.cfg.Policy()
 	if err != nil {
 		return nil, err

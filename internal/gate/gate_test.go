@@ -228,3 +228,39 @@ func TestEffectsOf(t *testing.T) {
 		}
 	}
 }
+
+// only allows one act.
+type only struct{ do, target, profile string }
+
+func (o *only) Permit(do, target, profile string) error {
+	if (only{do, target, profile}) != *o {
+		return errors.New("not granted")
+	}
+	return nil
+}
+
+// TestGrant: what a caller was not granted is refused, without and with a policy that
+// allows it; what was granted may still be refused by the policy.
+func TestGrant(t *testing.T) {
+	w := newWorld(policy.Policy{})
+	ctx := caller.With(t.Context(), caller.Caller{User: "ci", Grant: &only{policy.Run, "web1", "readonly"}})
+	right := policy.Request{Do: policy.Run, Target: "web1", Profile: "readonly", Argv: []string{"true"}}
+	wrong := right
+	wrong.Do = policy.Apply
+	for _, p := range []policy.Policy{{}, {Rules: []policy.Rule{{Name: "all", Decision: policy.Allow}}}} {
+		w.policy = p
+		if _, err := w.Enter(ctx, right); err != nil {
+			t.Errorf("granted: %v", err)
+		}
+		if _, err := w.Enter(ctx, wrong); diag.KindOf(err) != diag.Denied {
+			t.Errorf("not granted: %v", err)
+		}
+		if _, err := w.Enter(t.Context(), wrong); err != nil {
+			t.Errorf("without a grant: %v", err)
+		}
+	}
+	w.policy = policy.Policy{Rules: []policy.Rule{{Name: "none", Decision: policy.Deny}}}
+	if _, err := w.Enter(ctx, right); diag.KindOf(err) != diag.Refused {
+		t.Errorf("granted but refused: %v", err)
+	}
+}

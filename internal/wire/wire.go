@@ -34,6 +34,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/sandbox/attack"
 	"github.com/bowline-sh/bowline/internal/sshentry"
 	"github.com/bowline-sh/bowline/internal/sshsig"
+	"github.com/bowline-sh/bowline/internal/store"
 	"github.com/bowline-sh/bowline/internal/transfer"
 	"github.com/bowline-sh/bowline/internal/transfer/copier"
 	"github.com/bowline-sh/bowline/internal/transport"
@@ -368,6 +369,17 @@ func (p *Parts) AuditReader() *audit.Reader { return audit.NewReader(p.Paths.Aud
 
 // Who is the person this client acts for, as login@host.
 func (p *Parts) Who() string { return login() + "@" + hostname() }
+
+// Caller is who makes a call.
+func (p *Parts) Caller(ctx context.Context) caller.Caller {
+	return caller.From(ctx, caller.Caller{User: login()})
+}
+
+// Store is where sessions and tokens are kept, opened on first use.
+func (p *Parts) Store(ctx context.Context) (store.Store, error) { return p.store.open(ctx) }
+
+// Recorder writes the audit log.
+func (p *Parts) Recorder() engine.Recorder { return p.log }
 
 // Close closes links first, so that outcomes can still be recorded.
 func (p *Parts) Close() error {

@@ -1,0 +1,232 @@
+package bowline
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/store"
+	"github.com/bowline-sh/bowline/internal/token"
+)
+
+// Scope is a kind of act that a token allows.
+type Scope = token.Scope
+
+// Scopes of tokens; see 'bowline token create --help'.
+const (
+	ScopeRead    = token.Read
+	ScopeRun     = token.Run
+	ScopePlan    = token.Plan
+	ScopeApprove = token.Approve
+	ScopeApply   = token.Apply
+	ScopeAdmin   = token.Admin
+	ScopeHost    = token.Host
+)
+
+// TokenRequest says what a new token is for. Name and Scopes are required.
+type TokenRequest struct {
+	Name     string
+	User     string // who acts with it; "" means who makes it
+	Scopes   string // joined by commas
+	Both     bool   // it may propose and approve
+	Targets  string // selector, read anew with each use; "" means all
+	Profiles []string
+	Expires  time.Duration // from now; at most a year
+	Parent   string        // id of the token it ends with; "" for none
+}
+
+// Token is what lets a program or a person in at a server.
+type Token struct {
+	ID       string
+	Name     string
+	User     string
+	Scopes   token.Set
+	Targets  string
+	Profiles []string
+	Maker    string
+	Parent   string
+	Created  time.Time
+	Expires  time.Time
+	Revoked  time.Time // zero if it is not
+	Used     time.Time // to the minute; zero if never
+
+	client *Client
+}
+
+// maxTokenLife bounds how long a token lives.
+const maxTokenLife = 366 * 24 * time.Hour
+
+// parentMark begins the maker of a token that ends with another.
+const parentMark = "token:"
+
+// CreateToken makes a token and returns its secret, which is kept nowhere.
+func (c *Client) CreateToken(ctx context.Context, req TokenRequest) (Token, string, error) {
+	const op = "create token"
+	scopes, err := token.ParseSet(req.Scopes)
+	if err != nil {
+		return Token{}, "", diag.New(diag.Usage, op, "'bowline token create --name NAME --scope read,plan'", "%w", err)
+	}
+	if err := scopes.Separate(); err != nil && !req.Both {
+		return Token{}, "", diag.New(diag.Usage, op, "make two tokens, or add --both for a person who reviews what others propose", "%w", err)
+	}
+	switch {
+	case strings.TrimSpace(req.Name) == "" || len(req.Name) > 100:
+		err = errors.New("a name of 1 to 100 letters is needed")
+	case req.Expires <= 0 || req.Expires > maxTokenLife:
+		err = errors.New("a token lives a year at most")
+	case req.Targets != "":
+		_, err = c.parts.Select(req.Targets)
+	}
+	for _, p := range req.Profiles {
+		_, e := c.parts.Profiles.Get(p)
+		err = errors.Join(err, e)
+	}
+	if err != nil {
+		return Token{}, "", diag.New(diag.Usage, op, "see 'bowline token create --help'", "%w", err)
+	}
+	id, secret := token.New()
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	x := store.Token{ID: id, Name: req.Name, Hash: token.Hash(secret), User: cmp.Or(req.User, c.parts.Caller(ctx).User), Scopes: scopes.String(),
+		Selector: req.Targets, Profiles: strings.Join(req.Profiles, ","), Maker: c.parts.Caller(ctx).User, Created: now, Expires: now.Add(req.Expires)}
+	if req.Parent != "" {
+		x.Maker = parentMark + req.Parent
+	}
+	err = c.onTokens(ctx, "token.create", x, func(s store.Store) error { return s.CreateToken(ctx, x) })
+	if err != nil {
+		return Token{}, "", err
+	}
+	return c.tokenOf(x), secret, nil
+}
+
+// onTokens records and does something to a token.
+func (c *Client) onTokens(ctx context.Context, verb string, x store.Token, act func(s store.Store) error) error {
+	s, err := c.parts.Store(ctx)
+	if err != nil {
+		return err
+	}
+	id, err := c.parts.Recorder().Begin(ctx, audit.Intent{Subject: audit.Subject{Verb: verb}, Text: x.ID + " " + x.Name + " of " + x.User + ": " + x.Scopes})
+	if err != nil {
+		return err
+	}
+	err = act(s)
+	return errors.Join(err, c.parts.Recorder().End(context.WithoutCancel(ctx), id, audit.Outcome{Err: err}))
+}
+
+func (c *Client) tokenOf(x store.Token) Token {
+	t := Token{ID: x.ID, Name: x.Name, User: x.User, Targets: x.Selector, Maker: x.Maker, Created: x.Created, Expires: x.Expires, Revoked: x.Revoked, Used: x.Used, client: c}
+	t.Parent, _ = strings.CutPrefix(x.Maker, parentMark)
+	if t.Parent == x.Maker {
+		t.Parent = ""
+	}
+	if x.Profiles != "" {
+		t.Profiles = strings.Split(x.Profiles, ",")
+	}
+	t.Scopes, _ = token.ParseSet(x.Scopes) // what cannot be read allows nothing
+	return t
+}
+
+// Tokens lists all tokens, those that ended too, newest first.
+func (c *Client) Tokens(ctx context.Context) ([]Token, error) {
+	s, err := c.parts.Store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.Tokens(ctx)
+	out := make([]Token, len(list))
+	for i, x := range list {
+		out[i] = c.tokenOf(x)
+	}
+	return out, err
+}
+
+// RevokeToken ends a token, and those that end with it, for every process of the store.
+func (c *Client) RevokeToken(ctx context.Context, id string) error {
+	s, err := c.parts.Store(ctx)
+	if err != nil {
+		return err
+	}
+	x, err := s.Token(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return diag.New(diag.NotFound, "revoke token "+id, "'bowline token list' shows them", "%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	return c.onTokens(ctx, "token.revoke", x, func(s store.Store) error { return s.RevokeToken(ctx, id, time.Now()) })
+}
+
+// errToken is all that whoever shows a bad token is told.
+var errToken = errors.New("the token is not valid: unknown, expired or revoked")
+
+// Authenticate returns the token of a secret. Kind Denied means that it is none, expired
+// or revoked.
+func (c *Client) Authenticate(ctx context.Context, secret string) (Token, error) {
+	s, err := c.parts.Store(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	refused := diag.New(diag.Denied, "authenticate", "'bowline token create' makes one", "%w", errToken)
+	id, ok := token.ID(secret)
+	if !ok {
+		return Token{}, refused
+	}
+	now := time.Now()
+	x, err := s.Token(ctx, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && (!token.Match(secret, x.Hash) || ended(x, now)) {
+		return Token{}, refused
+	}
+	if err != nil {
+		return Token{}, err
+	}
+	t := c.tokenOf(x)
+	if t.Parent != "" {
+		p, err := s.Token(ctx, t.Parent)
+		if err != nil || ended(p, now) {
+			return Token{}, refused
+		}
+	}
+	if now.Sub(x.Used) > time.Minute {
+		// A use that is not noted is a poorer list of tokens, and no reason to refuse.
+		_ = s.UseToken(context.WithoutCancel(ctx), id, now)
+	}
+	return t, nil
+}
+
+func ended(x store.Token, now time.Time) bool {
+	return !x.Revoked.IsZero() || !x.Expires.After(now)
+}
+
+// May reports whether the token allows acts of a scope.
+func (t Token) May(s Scope) bool { return t.Scopes.Has(s) }
+
+// Sees returns what tells whether a target is the token's, as the configuration is now.
+func (t Token) Sees() func(target string) bool {
+	if t.Targets == "" {
+		return func(string) bool { return true }
+	}
+	find := sync.OnceValue(func() []string {
+		list, err := t.client.parts.Select(t.Targets)
+		if err != nil {
+			return nil // a selector that means nothing any more allows nothing
+		}
+		var names []string
+		for _, x := range list {
+			names = append(names, x.Name)
+		}
+		return names
+	})
+	return func(target string) bool { return slices.Contains(find(), target) }
+}
+
+// Caller is who calls with the token, through a surface: what it does is bounded by it,
+// below every surface.
+func (t Token) Caller(surface, client string) Caller {
+	return Caller{User: t.User, Surface: surface, Client: client,
+		Grant: &token.Grant{Name: t.Name, Scopes: t.Scopes, Target: t.Sees(), Profiles: t.Profiles}}
+}
