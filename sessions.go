@@ -107,16 +107,50 @@ type SessionQuery struct {
 	Target string
 	Fleet  string // id of a fleet
 	Limit  int
+	After  string // cursor: id of the last session of the page before
 }
 
 // Sessions lists sessions, newest first.
 func (c *Client) Sessions(ctx context.Context, q SessionQuery) ([]Session, error) {
-	list, err := c.parts.Engine.List(ctx, store.Filter{Status: q.Status, Target: q.Target, Fleet: q.Fleet, Limit: q.Limit})
+	list, err := c.parts.Engine.List(ctx, store.Filter{Status: q.Status, Target: q.Target, Fleet: q.Fleet, Limit: q.Limit, After: q.After})
 	out := make([]Session, len(list))
 	for i, x := range list {
 		out[i] = sessionOf(x)
 	}
 	return out, err
+}
+
+// SessionPage is some sessions, newest first. Next is the cursor of what follows, "" at
+// the end.
+type SessionPage struct {
+	Sessions []Session
+	Next     string
+}
+
+// SessionPage returns the next q.Limit sessions after q.After whose targets sees allows.
+func (c *Client) SessionPage(ctx context.Context, q SessionQuery, sees func(target string) bool) (SessionPage, error) {
+	var out SessionPage
+	limit := q.Limit
+	for q.Limit = limit + 1; ; {
+		list, err := c.Sessions(ctx, q)
+		if err != nil {
+			return out, err
+		}
+		for _, s := range list {
+			if !sees(s.Target) {
+				continue
+			}
+			if len(out.Sessions) == limit {
+				out.Next = out.Sessions[limit-1].ID
+				return out, nil
+			}
+			out.Sessions = append(out.Sessions, s)
+		}
+		if len(list) < q.Limit {
+			return out, nil
+		}
+		q.After = list[len(list)-1].ID
+	}
 }
 
 // Session returns one session whole.

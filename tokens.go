@@ -153,7 +153,7 @@ func (c *Client) RevokeToken(ctx context.Context, id string) error {
 	}
 	x, err := s.Token(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return diag.New(diag.NotFound, "revoke token "+id, "'bowline token list' shows them", "%w", err)
+		return diag.New(diag.NotFound, "revoke token "+id, "'bowline token list' shows them", "there is no such token")
 	}
 	if err != nil {
 		return err
@@ -161,8 +161,8 @@ func (c *Client) RevokeToken(ctx context.Context, id string) error {
 	return c.onTokens(ctx, "token.revoke", x, func(s store.Store) error { return s.RevokeToken(ctx, id, time.Now()) })
 }
 
-// errToken is all that whoever shows a bad token is told.
-var errToken = errors.New("the token is not valid: unknown, expired or revoked")
+// ErrToken is all that whoever shows a bad token is told.
+var ErrToken = errors.New("the token is not valid: unknown, expired or revoked")
 
 // Authenticate returns the token of a secret. Kind Denied means that it is none, expired
 // or revoked.
@@ -171,7 +171,7 @@ func (c *Client) Authenticate(ctx context.Context, secret string) (Token, error)
 	if err != nil {
 		return Token{}, err
 	}
-	refused := diag.New(diag.Denied, "authenticate", "'bowline token create' makes one", "%w", errToken)
+	refused := diag.New(diag.Denied, "authenticate", "'bowline token create' makes one", "%w", ErrToken)
 	id, ok := token.ID(secret)
 	if !ok {
 		return Token{}, refused
@@ -229,4 +229,14 @@ func (t Token) Sees() func(target string) bool {
 func (t Token) Caller(surface, client string) Caller {
 	return Caller{User: t.User, Surface: surface, Client: client,
 		Grant: &token.Grant{Name: t.Name, Scopes: t.Scopes, Target: t.Sees(), Profiles: t.Profiles}}
+}
+
+// Ping reports that the store answers, or why not.
+func (c *Client) Ping(ctx context.Context) error {
+	s, err := c.parts.Store(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = s.List(ctx, store.Filter{Limit: 1})
+	return err
 }

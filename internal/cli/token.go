@@ -83,7 +83,7 @@ func (env *Env) createToken(ctx context.Context, c *bowline.Client, req bowline.
 		doc.SchemaVersion, doc.Secret = schemaVersion, secret
 		return printJSON(env.Stdout, doc)
 	}
-	env.say("%s", secret)
+	fmt.Fprintln(env.Stdout, secret)
 	env.note("token %s (%s) of %s, until %s; it is not shown again", t.ID, t.Scopes, t.User, t.Expires.Local().Format(time.DateTime))
 	return nil
 }

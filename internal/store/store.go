@@ -60,6 +60,7 @@ type Filter struct {
 	Fleet  string
 	Before time.Time // not changed since
 	Limit  int
+	After  string // id: only what a list has after it; that session must exist
 }
 
 // Store keeps sessions. Methods may be called concurrently, also by several

@@ -166,7 +166,8 @@ func (s *Store) List(ctx context.Context, f store.Filter) ([]store.Session, erro
 	}
 	rows, err := s.db.QueryContext(ctx, `SELECT `+summary+` FROM sessions
 		WHERE ($1 = '' OR status = $1) AND ($2 = '' OR target = $2) AND ($3 = 0 OR updated < $3) AND ($5 = '' OR fleet = $5)
-		ORDER BY created DESC, id DESC LIMIT $4`, f.Status, f.Target, millis(f.Before), limit, f.Fleet)
+			AND ($6 = '' OR (created, id) < (SELECT created, id FROM sessions WHERE id = $6))
+		ORDER BY created DESC, id DESC LIMIT $4`, f.Status, f.Target, millis(f.Before), limit, f.Fleet, f.After)
 	if err != nil {
 		return nil, wrap("list sessions", err)
 	}
