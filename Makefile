@@ -7,7 +7,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 export CGO_ENABLED = 0
 BUILD   = $(GO) build -trimpath -ldflags="-s -w -X main.version=$(VERSION)"
 
-.PHONY: all build helpers demo test check bench soak fuzz docs clean
+.PHONY: all build helpers generate demo test check bench soak fuzz docs clean
 
 all: build
 
@@ -16,6 +16,9 @@ build: helpers ## bin/bowline
 
 helpers: ## the programs for targets, packed for embedding
 	$(GO) run ./internal/helperbin/build
+
+generate: ## the pages of the server, from their templates
+	$(GO) tool -modfile=tools/go.mod templ generate -path internal/web
 
 demo: ## show the main job from end to end on a throwaway host
 	scripts/deps.sh demo

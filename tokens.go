@@ -228,7 +228,8 @@ func (t Token) Sees() func(target string) bool {
 // below every surface.
 func (t Token) Caller(surface, client string) Caller {
 	return Caller{User: t.User, Surface: surface, Client: client,
-		Grant: &token.Grant{Name: t.Name, Scopes: t.Scopes, Target: t.Sees(), Profiles: t.Profiles}}
+		Grant: &token.Grant{Name: t.Name, Scopes: t.Scopes, Profiles: t.Profiles,
+			Target: func(target string) bool { return t.Sees()(target) }}} // anew each time: the configuration changes
 }
 
 // Ping reports that the store answers, or why not.

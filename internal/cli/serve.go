@@ -74,7 +74,7 @@ func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions
 	if err := o.allowed(ctx, c, secure != nil); err != nil {
 		return err
 	}
-	s, err := serve.New(serve.Config{Client: c, Version: env.Version, Logger: env.logger(o), Hosts: o.hosts, Secure: secure != nil})
+	s, err := serve.New(ctx, serve.Config{Client: c, Version: env.Version, Logger: env.logger(o), Hosts: o.hosts, Secure: secure != nil})
 	if err != nil {
 		return err
 	}

@@ -25,17 +25,21 @@ const idleSession = 30 * time.Minute
 // Handler serves both kinds of revision at one place, to who holds the token. A token
 // of its own is an identity; the name that a client gives itself is not.
 func (s *Server) Handler(token string) http.Handler {
+	return timely(bodyTime, http.NewCrossOriginProtection().Handler(auth.RequireBearerToken(verifier(token), nil)(s.Open())))
+}
+
+// Open is Handler for whoever reaches it: who they are was checked before.
+func (s *Server) Open() http.Handler {
 	get := func(*http.Request) *mcp.Server { return s.mcp }
 	old := mcp.NewStreamableHTTPHandler(get, &mcp.StreamableHTTPOptions{MaxRequestBodyBytes: maxBody, SessionTimeout: idleSession, Logger: s.cfg.Logger})
 	now := mcp.NewStreamableHTTPHandler(get, &mcp.StreamableHTTPOptions{MaxRequestBodyBytes: maxBody, Stateless: true, PropagateRequestCancellation: true, Logger: s.cfg.Logger})
-	both := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Mcp-Protocol-Version") >= stateless {
 			now.ServeHTTP(w, r)
 			return
 		}
 		old.ServeHTTP(w, r)
 	})
-	return timely(bodyTime, http.NewCrossOriginProtection().Handler(auth.RequireBearerToken(verifier(token), nil)(both)))
 }
 
 // bodyTime is how long a body may take to arrive.

@@ -20,6 +20,9 @@ type Config struct {
 	Older    bool     // also offer the tools that earlier systems had
 	Name     string   // of the client, if it is known without it saying so: that of a token
 	Logger   *slog.Logger
+	// Who is for whom calls are made, where a token says it: its user and what it
+	// grants. Surface and Client are set besides.
+	Who bowline.Caller
 }
 
 // Server is a set of tools over one [bowline.Client]. Methods may be called
@@ -72,5 +75,7 @@ func (s *Server) caller(ss *mcp.ServerSession) bowline.Caller {
 	if p := ss.InitializeParams(); name == "" && p != nil && p.ClientInfo != nil {
 		name = p.ClientInfo.Name
 	}
-	return bowline.Caller{Surface: bowline.SurfaceMCP, Client: cmp.Or(line(name, 64), "unnamed")}
+	who := s.cfg.Who
+	who.Surface, who.Client = bowline.SurfaceMCP, cmp.Or(line(name, 64), "unnamed")
+	return who
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/internal/api"
 	"github.com/bowline-sh/bowline/internal/login"
+	"github.com/bowline-sh/bowline/internal/web"
 )
 
 // MaxRequests bounds the requests at a time, streams included.
@@ -50,8 +51,8 @@ type Server struct {
 	leaving chan struct{} // closed when it stops taking work
 }
 
-// New returns a Server.
-func New(cfg Config) (*Server, error) {
+// New returns a Server. What its pages and tools leave running ends with ctx.
+func New(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, places: make(chan struct{}, MaxRequests), stats: newStats(), leaving: make(chan struct{})}
 	desk := login.Desk{Client: cfg.Client, Secure: cfg.Secure}
 	a, err := api.New(api.Config{Client: cfg.Client, Desk: desk, Version: cfg.Version})
@@ -60,6 +61,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	mux := http.NewServeMux()
 	a.Register(mux)
+	web.New(ctx, web.Config{Client: cfg.Client, Desk: desk, Logger: cfg.Logger}).Register(mux)
+	tools := newTools(ctx, cfg)
+	mux.Handle("/mcp", desk.Let(bowline.ScopeRead, bowline.SurfaceMCP, tools, api.WriteProblem))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", desk.Let(bowline.ScopeRead, "api", http.HandlerFunc(s.stats.write), api.WriteProblem))

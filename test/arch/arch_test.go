@@ -81,6 +81,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/login`, `\.|diag`},
 	{`internal/serve`, `\.|diag|internal/(login|api|web|mcp)`},
 	{`internal/api`, `\.|diag|plan|internal/login`},
+	{`internal/web`, `\.|diag|plan|change|internal/(login|review|neutral)`},
 	{`internal/tui`, `\.|diag|plan|change|internal/(review|neutral)`},
 	{`internal/neutral`, `nothing`},
 	{`internal/review`, `diag|plan|change`},

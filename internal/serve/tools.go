@@ -1,0 +1,70 @@
+package serve
+
+import (
+	"context"
+	"net/http"
+	"sync"
+
+	"github.com/bowline-sh/bowline"
+	"github.com/bowline-sh/bowline/internal/api"
+	"github.com/bowline-sh/bowline/internal/login"
+	"github.com/bowline-sh/bowline/internal/mcp"
+)
+
+// maxTools bounds the MCP servers that are kept, one a token.
+const maxTools = 256
+
+// tools answers MCP: each token has a server of its own, so that outputs and sessions of
+// the protocol are no other's.
+type tools struct {
+	ctx context.Context
+	cfg Config
+
+	mu  sync.Mutex // guards all
+	all map[string]*tool
+}
+
+// tool is the MCP server of a token, which ends with stop.
+type tool struct {
+	http.Handler
+	stop context.CancelFunc
+}
+
+func newTools(ctx context.Context, cfg Config) *tools {
+	return &tools{ctx: ctx, cfg: cfg, all: map[string]*tool{}}
+}
+
+func (t *tools) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h, err := t.of(login.From(r.Context()))
+	if err != nil {
+		api.WriteProblem(w, r, err)
+		return
+	}
+	h.ServeHTTP(w, r)
+}
+
+// of returns the server of a token, making it if there is none. Where there are too many
+// any other one goes: its clients begin anew.
+func (t *tools) of(v login.Visitor) (http.Handler, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h := t.all[v.ID]; h != nil {
+		return h, nil
+	}
+	ctx, stop := context.WithCancel(t.ctx)
+	s, err := mcp.New(ctx, mcp.Config{Client: t.cfg.Client, Version: t.cfg.Version, Selector: v.Targets, Profiles: v.Profiles,
+		Name: "token " + v.Name, Who: v.Caller(bowline.SurfaceMCP, ""), Logger: t.cfg.Logger})
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	for id, old := range t.all {
+		if len(t.all) < maxTools {
+			break
+		}
+		old.stop()
+		delete(t.all, id)
+	}
+	t.all[v.ID] = &tool{s.Open(), stop}
+	return t.all[v.ID], nil
+}
