@@ -198,6 +198,20 @@ func (c *Client) Authenticate(ctx context.Context, secret string) (Token, error)
 	return t, nil
 }
 
+// StillValid reports, as Authenticate does, whether the token with an id holds. It is for
+// what goes on for long.
+func (c *Client) StillValid(ctx context.Context, id string) error {
+	s, err := c.parts.Store(ctx)
+	if err != nil {
+		return err
+	}
+	x, err := s.Token(ctx, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && ended(x, time.Now()) {
+		return diag.New(diag.Denied, "authenticate", "'bowline token create' makes one", "%w", ErrToken)
+	}
+	return err
+}
+
 func ended(x store.Token, now time.Time) bool {
 	return !x.Revoked.IsZero() || !x.Expires.After(now)
 }

@@ -44,6 +44,10 @@ type Target struct {
 	// boxes are remote-only.
 	AllowLoopback bool
 	NoHelper      bool // never start a helper there: agentless only, and no plans
+	// TokenFile holds the token, and Fingerprint pins the certificate, "SHA256:...", of
+	// a target of kind https.
+	TokenFile   string
+	Fingerprint string
 }
 
 // nameRE: names stand in command lines, files and selectors, so they keep
@@ -66,6 +70,9 @@ func ValidName(name string) error {
 
 // labelRE bounds label keys and values to what a selector can spell.
 var labelRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./-]{0,62}$`)
+
+// fingerprintRE is a SHA-256 digest in base64 without padding.
+var fingerprintRE = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{43}$`)
 
 // ParseLabel parses "key=value".
 func ParseLabel(s string) (key, value string, err error) {
@@ -101,6 +108,9 @@ func (t Target) Validate() error {
 	}
 	if t.Become != "" && t.Become != "sudo" {
 		return fmt.Errorf("become %q: only sudo is known", t.Become)
+	}
+	if t.Fingerprint != "" && !fingerprintRE.MatchString(t.Fingerprint) {
+		return fmt.Errorf("fingerprint %q: use SHA256: and 43 letters of base64", t.Fingerprint)
 	}
 	for k, v := range t.Labels {
 		if _, _, err := ParseLabel(k + "=" + v); err != nil {

@@ -49,6 +49,7 @@ with a certificate of its own whose fingerprint clients pin, and at least one to
 	f.StringVar(&o.key, "tls-key", "", "file with its key, PEM")
 	f.BoolVar(&o.selfSigned, "self-signed", false, "use a certificate of its own, made once")
 	f.StringArrayVar(&o.hosts, "host-name", nil, "name under which browsers reach it; may be repeated")
+	f.BoolVar(&o.hostMode, "host-mode", false, "lend this machine to tokens of the scope host; needs TLS")
 	f.DurationVar(&o.grace, "grace", 30*time.Second, "how long requests under way may take when it stops")
 	f.BoolVar(&o.logJSON, "log-json", false, "write the log as JSON")
 	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
@@ -74,7 +75,7 @@ func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions
 	if err := o.allowed(ctx, c, secure != nil); err != nil {
 		return err
 	}
-	s, err := serve.New(ctx, serve.Config{Client: c, Version: env.Version, Logger: env.logger(o), Hosts: o.hosts, Secure: secure != nil})
+	s, err := serve.New(ctx, serve.Config{Client: c, Version: env.Version, Logger: env.logger(o), Hosts: o.hosts, Secure: secure != nil, Host: o.hostMode})
 	if err != nil {
 		return err
 	}
@@ -138,6 +139,9 @@ func (o serveOptions) allowed(ctx context.Context, c *bowline.Client, secure boo
 	host, _, err := net.SplitHostPort(o.listen)
 	if err != nil {
 		return diag.New(diag.Usage, "serve", "as in --listen 127.0.0.1:7440", "%w", err)
+	}
+	if o.hostMode && !secure {
+		return diag.New(diag.Usage, "serve", "add --self-signed, or --tls-cert FILE --tls-key FILE", "--host-mode needs TLS: clients pin its certificate")
 	}
 	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil

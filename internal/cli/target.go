@@ -30,10 +30,10 @@ host key. Targets are kept in config.toml; 'bowline config path' says where.`,
 }
 
 type addOptions struct {
-	host, user, key, fingerprint, profile, become, jump, kind string
-	port                                                      int
-	labels                                                    []string
-	yes, makeDefault                                          bool
+	host, user, key, fingerprint, profile, become, jump, kind, token string
+	port                                                             int
+	labels                                                           []string
+	yes, makeDefault                                                 bool
 }
 
 const addHelp = `Add a target. Bowline connects once to fetch the host key, shows its type and
@@ -69,7 +69,8 @@ func newTargetAdd(env *Env) *cobra.Command {
 	f.StringVar(&opts.become, "become", "", "how to become root for plans: sudo")
 	f.StringVar(&opts.jump, "jump", "", "jump host: [USER@]HOST[:PORT] or a target")
 	f.StringArrayVar(&opts.labels, "label", nil, "KEY=VALUE for selectors; may be repeated")
-	f.StringVar(&opts.kind, "type", "ssh", "ssh or local")
+	f.StringVar(&opts.kind, "type", "ssh", "ssh, local or https")
+	f.StringVar(&opts.token, "token-file", "", "of type https: file that holds the token")
 	f.BoolVarP(&opts.yes, "yes", "y", false, "ask nothing; needs --fingerprint, unless the key is known already")
 	f.BoolVar(&opts.makeDefault, "default", false, "make it the default target")
 	return cmd
@@ -77,7 +78,7 @@ func newTargetAdd(env *Env) *cobra.Command {
 
 // target builds the value the flags and arguments describe.
 func (o addOptions) target(a []string) (target.Target, error) {
-	t := target.Target{Name: a[0], Kind: target.Kind(o.kind), KeyFile: o.key, Profile: o.profile, Become: o.become, Jump: o.jump}
+	t := target.Target{Name: a[0], Kind: target.Kind(o.kind), KeyFile: o.key, Profile: o.profile, Become: o.become, Jump: o.jump, TokenFile: o.token}
 	if t.Kind == target.Local {
 		return t, t.Validate()
 	}

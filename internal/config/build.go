@@ -164,6 +164,7 @@ func (b *builder) target(name string, f fileTarget) target.Target {
 		KnownHosts: b.ownPath(append(key, "known_hosts"), f.KnownHosts),
 		Profile:    f.Profile, Become: f.Become, Jump: f.Jump, Labels: f.Labels,
 		Disabled: f.Enabled != nil && !*f.Enabled, Password: f.Password, NoHelper: f.Helper == "never", AllowLoopback: f.AllowLoopback,
+		TokenFile: b.ownPath(append(key, "token_file"), f.TokenFile), Fingerprint: f.Fingerprint,
 	}
 }
 
@@ -233,6 +234,7 @@ func (b *builder) check(t target.Target, key []string) {
 	try("host", func(p *target.Target) { p.Host = t.Host })
 	try(user, func(p *target.Target) { p.User = t.User })
 	try("become", func(p *target.Target) { p.Become = t.Become })
+	try("fingerprint", func(p *target.Target) { p.Fingerprint = t.Fingerprint })
 	try("labels", func(p *target.Target) { p.Labels = t.Labels })
 	b.jump(t, key)
 }

@@ -110,6 +110,9 @@ func (e Editor) UpdateTarget(ctx context.Context, t target.Target) error {
 			if e.expanded(t).KnownHosts == have.KnownHosts {
 				want.KnownHosts = have.KnownHosts
 			}
+			if e.expanded(t).TokenFile == have.TokenFile {
+				want.TokenFile = have.TokenFile
+			}
 			changes, err := s.setTarget(e.File, have, want)
 			return s.apply(changes), err
 		},
@@ -161,7 +164,7 @@ func storable(t target.Target) error {
 	if err := t.Validate(); err != nil {
 		return err
 	}
-	for _, v := range []string{t.Host, t.User, t.KeyFile, t.KnownHosts, t.Profile, t.Become, t.Jump} {
+	for _, v := range []string{t.Host, t.User, t.KeyFile, t.KnownHosts, t.Profile, t.Become, t.Jump, t.TokenFile} {
 		if !utf8.ValidString(v) {
 			return fmt.Errorf("%q is not UTF-8, which the file must be", v)
 		}
@@ -173,6 +176,7 @@ func (e Editor) expanded(t target.Target) target.Target {
 	t = t.Clone()
 	t.KeyFile, _ = expand(t.KeyFile, e.Home)
 	t.KnownHosts, _ = expand(t.KnownHosts, e.Home)
+	t.TokenFile, _ = expand(t.TokenFile, e.Home)
 	return t
 }
 

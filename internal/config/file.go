@@ -40,6 +40,8 @@ type fileTarget struct {
 	Password      bool              `toml:"password"`
 	AllowLoopback bool              `toml:"allow_loopback"`
 	Helper        string            `toml:"helper"`
+	TokenFile     string            `toml:"token_file"`
+	Fingerprint   string            `toml:"fingerprint"`
 }
 
 // fileExecutor is the older table of Shannot.

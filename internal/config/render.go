@@ -36,6 +36,7 @@ func fields(t target.Target) []field {
 		{"type", text(string(t.Kind))}, {"host", text(t.Host)}, {"user", text(t.User)}, {"port", port}, {"key_file", text(t.KeyFile)},
 		{"known_hosts", text(t.KnownHosts)}, {"profile", text(t.Profile)}, {"become", text(t.Become)}, {"jump", text(t.Jump)},
 		{"labels", tomlLabels(t.Labels)}, {"enabled", flag(t.Disabled, "false")}, {"password", flag(t.Password, "true")}, {"helper", flag(t.NoHelper, `"never"`)}, {"allow_loopback", flag(t.AllowLoopback, "true")},
+		{"token_file", text(t.TokenFile)}, {"fingerprint", text(t.Fingerprint)},
 	}
 }
 

@@ -30,6 +30,7 @@ type Editor interface {
 	AddTarget(ctx context.Context, t target.Target) error
 	AddTargets(ctx context.Context, list []target.Target) error // all or none
 	RemoveTarget(ctx context.Context, name string) error
+	UpdateTarget(ctx context.Context, t target.Target) error
 	SetDefault(ctx context.Context, name string) error
 }
 
@@ -40,6 +41,8 @@ type Config struct {
 	Scan       func(ctx context.Context, t target.Target) (ssh.HostKey, error)
 	KnownHosts string // our own file
 	Recorder   Recorder
+	// Certificate returns the fingerprint of what a target of kind https shows.
+	Certificate func(ctx context.Context, t target.Target) (string, error)
 }
 
 // Inventory manages targets. Methods may be called concurrently.
@@ -47,7 +50,7 @@ type Inventory struct{ cfg Config }
 
 // New returns an Inventory. It does no I/O.
 func New(cfg Config) *Inventory {
-	if cfg.Find == nil || cfg.Editor == nil || cfg.Scan == nil || cfg.KnownHosts == "" || cfg.Recorder == nil {
+	if cfg.Find == nil || cfg.Editor == nil || cfg.Scan == nil || cfg.KnownHosts == "" || cfg.Recorder == nil || cfg.Certificate == nil {
 		panic("inventory: Config is incomplete")
 	}
 	return &Inventory{cfg: cfg}
@@ -70,10 +73,15 @@ func (inv *Inventory) Add(ctx context.Context, t target.Target, fingerprint stri
 	}
 	var key ssh.HostKey
 	err := inv.recorded(ctx, intent("target.add", t.Name, describe(t)), func() (out audit.Outcome, err error) {
-		if t.Kind == target.SSH {
-			if key, err = inv.pin(ctx, t, fingerprint, confirm, false); err != nil {
-				return outcome(t, key), err
-			}
+		switch t.Kind {
+		case target.SSH:
+			key, err = inv.pin(ctx, t, fingerprint, confirm, false)
+		case target.HTTPS:
+			key, err = inv.certificate(ctx, t, fingerprint, confirm, false)
+			t.Fingerprint = key.Fingerprint
+		}
+		if err != nil {
+			return outcome(t, key), err
 		}
 		return outcome(t, key), inv.cfg.Editor.AddTarget(ctx, t)
 	})
@@ -96,11 +104,18 @@ func (inv *Inventory) Trust(ctx context.Context, name, fingerprint string, confi
 	if !ok {
 		return ssh.HostKey{}, diag.New(diag.Usage, "trust "+name, "see 'bowline target list'", "there is no target %q", name)
 	}
-	if t.Kind != target.SSH {
+	if t.Kind == target.Local {
 		return ssh.HostKey{}, diag.New(diag.Usage, "trust "+name, "", "a target of type %s has no SSH host key", t.Kind)
 	}
 	var key ssh.HostKey
 	err := inv.recorded(ctx, intent("target.trust", name, fingerprint), func() (out audit.Outcome, err error) {
+		if t.Kind == target.HTTPS {
+			if key, err = inv.certificate(ctx, t, fingerprint, confirm, true); err == nil {
+				t.Fingerprint = key.Fingerprint
+				err = inv.cfg.Editor.UpdateTarget(ctx, t)
+			}
+			return outcome(t, key), err
+		}
 		key, err = inv.pin(ctx, t, fingerprint, confirm, true)
 		return outcome(t, key), err
 	})
@@ -167,6 +182,27 @@ func (inv *Inventory) pin(ctx context.Context, t target.Target, fingerprint stri
 	default:
 		return key, appendPin(ctx, inv.cfg.KnownHosts, key.Line)
 	}
+}
+
+// certificate looks at the certificate of a target of kind https and decides as pin does;
+// its pin stands in the configuration.
+func (inv *Inventory) certificate(ctx context.Context, t target.Target, fingerprint string, confirm Confirm, replace bool) (ssh.HostKey, error) {
+	if err := validFingerprint(fingerprint); err != nil {
+		return ssh.HostKey{}, err
+	}
+	found, err := inv.cfg.Certificate(ctx, t)
+	if err != nil {
+		return ssh.HostKey{}, err
+	}
+	key := ssh.HostKey{Type: "x509", Fingerprint: found, Trust: ssh.Unknown}
+	switch t.Fingerprint {
+	case "":
+	case found:
+		key.Trust = ssh.Known
+	default:
+		key.Trust, key.Pins = ssh.Changed, []ssh.Pin{{Fingerprint: t.Fingerprint, File: "config.toml"}}
+	}
+	return key, decide(ctx, t, key, fingerprint, confirm, replace)
 }
 
 // decide returns nil if key may be trusted for t.

@@ -39,6 +39,7 @@ type Config struct {
 	Logger  *slog.Logger
 	Hosts   []string // names, besides loopback's, under which browsers may reach it
 	Secure  bool     // there is TLS
+	Host    bool     // this machine is lent to tokens of the scope host
 }
 
 // Server is the process's HTTP side.
@@ -67,6 +68,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", desk.Let(bowline.ScopeRead, "api", http.HandlerFunc(s.stats.write), api.WriteProblem))
+	if cfg.Host {
+		mux.Handle("GET "+hostPath, desk.Let(bowline.ScopeHost, "api", http.HandlerFunc(s.lend), api.WriteProblem))
+	}
 	s.handler = s.chain(mux)
 	return s, nil
 }

@@ -121,7 +121,11 @@ var verbs = map[string]Scope{
 	"run": Run, "read": Run, "plan": Plan, "approve": Approve, "apply": Apply, "rollback": Apply,
 	// Copies and boxes change a target without a plan.
 	"cp": Apply, "box": Apply,
+	Link: Host,
 }
+
+// Link is the verb of lending the machine that serves.
+const Link = "host.link"
 
 // Grant is what the holder of a token may do. It is checked below every surface, by
 // package gate.

@@ -38,6 +38,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/transfer"
 	"github.com/bowline-sh/bowline/internal/transfer/copier"
 	"github.com/bowline-sh/bowline/internal/transport"
+	"github.com/bowline-sh/bowline/internal/transport/https"
 	"github.com/bowline-sh/bowline/internal/transport/local"
 	"github.com/bowline-sh/bowline/internal/transport/ssh"
 	"github.com/bowline-sh/bowline/internal/warm"
@@ -179,12 +180,15 @@ func (p *Parts) connect(o Options, home string) {
 	dialer := ssh.New(ssh.Config{
 		KnownHosts: []string{p.Paths.KnownHosts}, Prompt: o.Prompt, Timeout: o.DialTimeout, Attempts: o.DialAttempts, Resolve: p.find,
 	})
+	tls := https.Dialer{Timeout: o.DialTimeout}
 	direct := func(ctx context.Context, t target.Target) (transport.Conn, error) {
 		switch t.Kind {
 		case target.Local:
 			return local.Dial(), nil
 		case target.SSH:
 			return dialer.Dial(ctx, t)
+		case target.HTTPS:
+			return tls.Dial(ctx, t)
 		default:
 			return nil, diag.New(diag.Usage, "connect to "+t.Name, "", "targets of type %s are not supported by this version", t.Kind)
 		}
@@ -220,7 +224,7 @@ func (p *Parts) connect(o Options, home string) {
 		Entries: sshentry.Files{Dir: filepath.Dir(p.Paths.Config), Home: home, Sockets: p.runtime}, Program: o.Program,
 	}})
 	p.Inventory = inventory.New(inventory.Config{
-		Find: p.find, Editor: reloading{editor, p, home}, Scan: dialer.Scan, KnownHosts: p.Paths.KnownHosts, Recorder: p.log,
+		Find: p.find, Editor: reloading{editor, p, home}, Scan: dialer.Scan, KnownHosts: p.Paths.KnownHosts, Recorder: p.log, Certificate: tls.Scan,
 	})
 	p.Tester = inventory.Tester{Links: p.links, Recorder: p.log, Attacks: attacks}
 	p.Keys = keys.New(p.keyParts(o, dialer, reloading{editor, p, home}))

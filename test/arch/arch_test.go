@@ -37,6 +37,8 @@ var rules = []struct{ pkg, mayImport string }{
 	// L1: one concern each.
 	{`internal/transport`, `nothing`},
 	{`internal/transport/ssh`, `diag|target|internal/transport`},
+	{`internal/transport/framed`, `internal/(frame|transport)`},
+	{`internal/transport/https`, `diag|target|internal/(transport|transport/framed)`},
 	{`internal/transport/local`, `internal/transport`},
 	{`internal/sshsig`, `nothing`},
 	{`internal/store`, `plan`},
