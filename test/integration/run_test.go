@@ -34,6 +34,7 @@ func ways(t *testing.T, f func(t *testing.T, c *bowline.Client, name string)) {
 			f(t, open(t, testkit.SSHD(t, testkit.LoginUser(testkit.User(t)))), "t0")
 		})
 	}
+	t.Run("https", func(t *testing.T) { f(t, openLent(t), "t0") })
 	t.Run("ssh with a helper", func(t *testing.T) { f(t, openHelped(t), "t0") })
 	if os.Geteuid() == 0 {
 		t.Run("ssh with a helper as an ordinary user", func(t *testing.T) { f(t, openHelped(t, testkit.LoginUser(testkit.User(t))), "t0") })
