@@ -60,6 +60,22 @@ func (a *acts) start(ctx context.Context, id string, do func(context.Context, fu
 	}
 }
 
+// under reports whether something is being done to a session, or just was.
+func (a *acts) under(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	x := a.all[id]
+	if x == nil {
+		return false
+	}
+	select {
+	case <-x.done:
+		return false
+	default:
+		return true
+	}
+}
+
 func (x *action) progress(p bowline.Progress) {
 	x.add(fmt.Sprintf("%d %s %s", p.Op, p.What, p.Text))
 }

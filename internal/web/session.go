@@ -2,7 +2,9 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/bowline-sh/bowline"
@@ -27,26 +29,133 @@ func (s *Site) find(r *http.Request) (bowline.Session, error) {
 // sessionView is what the page of a session shows.
 type sessionView struct {
 	bowline.Session
-	Doc   *review.Document
-	Split bool // diffs side by side
-	Now   time.Time
+	Doc       *review.Document
+	Split     bool // diffs side by side
+	From      int  // operation whose diffs come first
+	Secret    int  // operation whose secret content is shown
+	Following bool // something is being done to it
+	Two       bool // two persons must approve
 }
 
-// Live reports whether the target works on it.
-func (v sessionView) Live() bool { return v.Status == plan.Applying }
+// shownDiffs is how many diffs a page holds; the others are a click away. openDiffs is
+// how many are open.
+const (
+	shownDiffs = 40
+	openDiffs  = 5
+)
 
-// inlineDiffs is how many diffs a page holds; the others are a click away.
-const inlineDiffs = 50
+// Shown reports whether the page holds the diff of a row.
+func (v sessionView) Shown(i int, row review.Row) bool {
+	return i+1 >= v.From && i+1 < max(v.From, 1)+shownDiffs || row.Severity() == review.High
+}
+
+// Open reports whether a row is unfolded: those that a person must see, and the first.
+func (v sessionView) Open(i int, row review.Row) bool {
+	return row.Severity() >= review.Medium && i < shownDiffs || i < openDiffs || i+1 == v.From || row.N == v.Secret
+}
+
+// Bad reports whether the session's message is of a failure.
+func (v sessionView) Bad() bool {
+	return v.Status == plan.Failed || v.Status == plan.Partial
+}
+
+// Waits reports whether the target waits for somebody to keep what was applied.
+func (v sessionView) Waits() bool { return v.Status == plan.Applying }
+
+// Question is what a person may do now.
+func (v sessionView) Question() string {
+	switch v.Status {
+	case plan.Pending:
+		return "May this be done?"
+	case plan.Approved:
+		return "Approved: it waits to be applied"
+	case plan.Applying:
+		return "It is being applied"
+	case plan.Partial:
+		return "It was applied in part"
+	case plan.Executed:
+		return "It was applied"
+	}
+	return "It is over: " + string(v.Status)
+}
+
+// TwoState says how far the approval by two persons is.
+func (v sessionView) TwoState() string {
+	for _, d := range v.Decisions {
+		if !d.Reject && d.Digest == v.Digest && d.User != v.User {
+			return "Two persons are needed: " + text(v.User) + " asked for it, " + text(d.User) + " approved it."
+		}
+	}
+	return "Two persons are needed: somebody other than " + text(v.User) + " must approve it."
+}
+
+// commandRow is a deferred command.
+type commandRow struct {
+	review.Row
+	Ran string // what became of it
+}
+
+// Steps are the deferred commands in the order in which apply runs them.
+func (v sessionView) Steps() []commandRow {
+	var out []commandRow
+	for _, r := range v.Doc.Rows {
+		if r.Symbol != "!" {
+			continue
+		}
+		c := commandRow{Row: r}
+		for _, ran := range v.Commands {
+			if ran.Op == r.N && ran.Undo {
+				c.Ran = fmt.Sprintf("taken back, exit code %d", ran.Exit)
+			} else if ran.Op == r.N {
+				c.Ran = fmt.Sprintf("exit code %d", ran.Exit)
+			}
+		}
+		out = append(out, c)
+	}
+	return out
+}
 
 func (s *Site) session(w http.ResponseWriter, r *http.Request) error {
 	x, err := s.find(r)
 	if err != nil {
 		return err
 	}
-	v := sessionView{Session: x, Split: r.URL.Query().Get("view") == "split", Now: time.Now(),
-		Doc: review.New(review.Input{Plan: x.Plan, Contents: x.Contents, Digest: x.Digest, Now: time.Now()})}
+	q := r.URL.Query()
+	v := sessionView{Session: x, Split: q.Get("view") == "split", From: count(q.Get("from")), Secret: count(q.Get("secret")), Following: s.acts.under(x.ID) || x.Status == plan.Applying,
+		Doc: review.New(review.Input{Plan: x.Plan, Contents: x.Contents, Digest: x.Digest, Now: time.Now(), Others: s.inEffect(r.Context(), x)})}
+	if a, err := s.cfg.Client.ExplainPlan(r.Context(), x.ID); err == nil {
+		v.Two = a.Decision == "require-two"
+	}
 	s.show(w, r, http.StatusOK, sessionPage(s.frame(r, x.ID), v))
 	return nil
+}
+
+// count reads a number of a query; 0 if it is none.
+func count(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// inEffect are other sessions that could be in the way; without them the page shows one
+// risk less.
+func (s *Site) inEffect(ctx context.Context, x bowline.Session) []review.Applied {
+	if x.Status != plan.Pending && x.Status != plan.Approved {
+		return nil
+	}
+	list, err := s.cfg.Client.InEffect(ctx, x.Target)
+	if err != nil {
+		return nil
+	}
+	var out []review.Applied
+	for _, o := range list {
+		if o.Session != x.ID {
+			out = append(out, review.Applied(o))
+		}
+	}
+	return out
 }
 
 func (s *Site) approve(w http.ResponseWriter, r *http.Request) error {
@@ -92,12 +201,18 @@ func (s *Site) act(do doing) func(w http.ResponseWriter, r *http.Request) error 
 		if err != nil {
 			return err
 		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		window := time.Duration(count(r.PostFormValue("confirm"))) * time.Second
 		if err := s.acts.start(r.Context(), x.ID, func(ctx context.Context, p func(bowline.Progress)) error {
-			_, err := do(s.cfg.Client, ctx, x.ID, bowline.ApplyOptions{Progress: p})
+			_, err := do(s.cfg.Client, ctx, x.ID, bowline.ApplyOptions{Progress: p, Confirm: window})
 			return err
 		}); err != nil {
 			return err
 		}
 		return back(w, r, x.ID)
 	}
+}
+
+func confirm(c *bowline.Client, ctx context.Context, id string, _ bowline.ApplyOptions) (bowline.SessionResult, error) {
+	return c.Confirm(ctx, id)
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/a-h/templ"
 
@@ -58,6 +57,7 @@ func (s *Site) Register(mux *http.ServeMux) {
 	page("POST /s/{id}/reject", bowline.ScopeApprove, s.reject)
 	page("POST /s/{id}/apply", bowline.ScopeApply, s.act((*bowline.Client).Apply))
 	page("POST /s/{id}/resume", bowline.ScopeApply, s.act((*bowline.Client).Resume))
+	page("POST /s/{id}/confirm", bowline.ScopeApply, s.act(confirm))
 	page("POST /s/{id}/rollback", bowline.ScopeApply, s.act((*bowline.Client).Rollback))
 }
 
@@ -122,6 +122,18 @@ func (s *Site) frame(r *http.Request, title string) frame {
 	return frame{Title: title, Path: r.URL.Path, Visitor: login.From(r.Context())}
 }
 
+// link is one of the places that every page leads to.
+type link struct{ To, Text, Current string }
+
+// Links are those places.
+func (f frame) Links() []link {
+	out := []link{{To: "/", Text: "Sessions"}, {To: "/targets", Text: "Targets"}, {To: "/audit", Text: "Audit"}}
+	for i, l := range out {
+		out[i].Current = current(l.To == f.Path)
+	}
+	return out
+}
+
 // May reports whether the visitor's forms of a scope work.
 func (f frame) May(scope bowline.Scope) bool { return f.Visitor.May(scope) }
 
@@ -133,8 +145,6 @@ func text(s string) string {
 	}
 	return strings.Join(lines, "\n")
 }
-
-func when(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
 
 // list shows what waits, what runs, and what is over.
 func (s *Site) list(w http.ResponseWriter, r *http.Request) error {
@@ -160,7 +170,7 @@ func (s *Site) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	l.Past, l.Next = p.Sessions, p.Next
+	l.Past, l.Next, l.First = p.Sessions, p.Next, r.URL.Query().Get("after") == ""
 	s.show(w, r, http.StatusOK, listPage(s.frame(r, "Sessions"), l))
 	return nil
 }
@@ -168,4 +178,5 @@ func (s *Site) list(w http.ResponseWriter, r *http.Request) error {
 type listing struct {
 	Waiting, Running, Past []bowline.Session
 	Next                   string
+	First                  bool // page
 }
