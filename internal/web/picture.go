@@ -1,6 +1,10 @@
 package web
 
 import (
+	"context"
+	"fmt"
+	"html"
+	"io"
 	"path"
 	"strings"
 
@@ -32,6 +36,26 @@ type cell struct {
 	Mark  string
 	Parts []part
 	NoEOL bool
+}
+
+// Render writes the cell's text. No space stands between its parts but theirs.
+func (c cell) Render(_ context.Context, w io.Writer) error {
+	var b strings.Builder
+	if c.Mark != "" {
+		fmt.Fprintf(&b, `<span class="mark" role="img" aria-label="%s">%s</span>`, markWord(c.Mark), html.EscapeString(c.Mark))
+	}
+	for _, p := range c.Parts {
+		text := html.EscapeString(p.Text)
+		if p.Class != "" {
+			text = `<span class="` + p.Class + `">` + text + `</span>`
+		}
+		b.WriteString(text)
+	}
+	if c.NoEOL {
+		b.WriteString(`<span class="noeol">no newline at the end</span>`)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // part is a piece of a line in one colour. Class is one of ours.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -52,6 +53,15 @@ func (v sessionView) Shown(i int, row review.Row) bool {
 // Open reports whether a row is unfolded: those that a person must see, and the first.
 func (v sessionView) Open(i int, row review.Row) bool {
 	return row.Severity() >= review.Medium && i < shownDiffs || i < openDiffs || i+1 == v.From || row.N == v.Secret
+}
+
+// Facts are the properties of a row. Where its diff says it, digests and times are noise.
+func (v sessionView) Facts(row review.Row) []review.Fact {
+	all := v.Doc.Facts(row.N)
+	if row.Symbol == "!" || len(v.Doc.Diff(row.N).Hunks) == 0 && !row.Sensitive {
+		return all
+	}
+	return slices.DeleteFunc(all, func(f review.Fact) bool { return f.Name == "sha256" || f.Name == "modified" })
 }
 
 // Bad reports whether the session's message is of a failure.
