@@ -16,6 +16,7 @@ import (
 
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/login"
 	"github.com/bowline-sh/bowline/internal/serve"
 )
 
@@ -28,6 +29,7 @@ type serveOptions struct {
 	grace      time.Duration
 	logJSON    bool
 	hostMode   bool
+	link       bool
 }
 
 func newServeCommand(env *Env) *cobra.Command {
@@ -51,6 +53,7 @@ with a certificate of its own whose fingerprint clients pin, and at least one to
 	f.StringArrayVar(&o.hosts, "host-name", nil, "name under which browsers reach it; may be repeated")
 	f.BoolVar(&o.hostMode, "host-mode", false, "lend this machine to tokens of the scope host; needs TLS")
 	f.DurationVar(&o.grace, "grace", 30*time.Second, "how long requests under way may take when it stops")
+	f.BoolVar(&o.link, "sign-in-link", false, "print a link to sign in with once, also where standard output is no terminal")
 	f.BoolVar(&o.logJSON, "log-json", false, "write the log as JSON")
 	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	cmd.MarkFlagsMutuallyExclusive("tls-cert", "self-signed")
@@ -75,7 +78,8 @@ func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions
 	if err := o.allowed(ctx, c, secure != nil); err != nil {
 		return err
 	}
-	s, err := serve.New(ctx, serve.Config{Client: c, Version: env.Version, Logger: env.logger(o), Hosts: o.hosts, Secure: secure != nil, Host: o.hostMode})
+	once := &login.Once{User: c.Login()}
+	s, err := serve.New(ctx, serve.Config{Once: once, Client: c, Version: env.Version, Logger: env.logger(o), Hosts: o.hosts, Secure: secure != nil, Host: o.hostMode})
 	if err != nil {
 		return err
 	}
@@ -89,7 +93,11 @@ func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions
 		env.note("certificate %s", serve.Fingerprint(secure.Certificates[0]))
 		l = tls.NewListener(l, secure)
 	}
-	fmt.Fprintf(env.Stdout, "%s://%s\n", scheme, l.Addr())
+	address := fmt.Sprintf("%s://%s", scheme, l.Addr())
+	fmt.Fprintln(env.Stdout, address)
+	if o.link || env.Terminal(env.Stdout) {
+		env.note("sign in once, within ten minutes: %s/login?once=%s", address, once.Code())
+	}
 	return s.Serve(ctx, l, o.grace)
 }
 

@@ -28,7 +28,8 @@ const Life = 12 * time.Hour
 // Desk lets requests in. Methods may be called concurrently.
 type Desk struct {
 	Client *bowline.Client
-	Secure bool // there is TLS between browser and server
+	Secure bool  // there is TLS between browser and server
+	Once   *Once // nil: there are no sign-in links
 }
 
 // Visitor is who makes a request.

@@ -37,9 +37,10 @@ type Config struct {
 	Client  *bowline.Client
 	Version string
 	Logger  *slog.Logger
-	Hosts   []string // names, besides loopback's, under which browsers may reach it
-	Secure  bool     // there is TLS
-	Host    bool     // this machine is lent to tokens of the scope host
+	Hosts   []string    // names, besides loopback's, under which browsers may reach it
+	Secure  bool        // there is TLS
+	Host    bool        // this machine is lent to tokens of the scope host
+	Once    *login.Once // optional: sign-in links
 }
 
 // Server is the process's HTTP side.
@@ -55,7 +56,7 @@ type Server struct {
 // New returns a Server. What its pages and tools leave running ends with ctx.
 func New(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, places: make(chan struct{}, MaxRequests), stats: newStats(), leaving: make(chan struct{})}
-	desk := login.Desk{Client: cfg.Client, Secure: cfg.Secure}
+	desk := login.Desk{Client: cfg.Client, Secure: cfg.Secure, Once: cfg.Once}
 	a, err := api.New(api.Config{Client: cfg.Client, Desk: desk, Version: cfg.Version})
 	if err != nil {
 		return nil, err

@@ -40,7 +40,7 @@ func New(ctx context.Context, cfg Config) *Site {
 // Register adds the pages to mux.
 func (s *Site) Register(mux *http.ServeMux) {
 	mux.Handle("GET /static/", http.FileServerFS(static))
-	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) { s.show(w, r, http.StatusOK, loginPage("")) })
+	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) { s.show(w, r, http.StatusOK, loginPage("", r.URL.Query().Get("once"))) })
 	mux.HandleFunc("POST /login", s.signIn)
 	mux.HandleFunc("POST /logout", s.signOut)
 	page := func(pattern string, scope bowline.Scope, h func(w http.ResponseWriter, r *http.Request) error) {
@@ -85,7 +85,7 @@ func (s *Site) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			http.Redirect(w, r, "/login", http.StatusSeeOther)
 			return
 		}
-		s.show(w, r, http.StatusUnauthorized, loginPage("Sign in again; nothing was done."))
+		s.show(w, r, http.StatusUnauthorized, loginPage("Sign in again; nothing was done.", ""))
 		return
 	}
 	status := http.StatusInternalServerError
@@ -104,8 +104,13 @@ func (s *Site) refuse(w http.ResponseWriter, r *http.Request, err error) {
 
 func (s *Site) signIn(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
-	if _, err := s.cfg.Desk.SignIn(w, r, strings.TrimSpace(r.PostFormValue("token"))); err != nil {
-		s.show(w, r, http.StatusUnauthorized, loginPage("This token is not valid: unknown, expired or revoked."))
+	if code := r.PostFormValue("once"); code != "" {
+		if _, err := s.cfg.Desk.SignInOnce(w, r, code); err != nil {
+			s.show(w, r, http.StatusUnauthorized, loginPage(text(err.Error()), ""))
+			return
+		}
+	} else if _, err := s.cfg.Desk.SignIn(w, r, strings.TrimSpace(r.PostFormValue("token"))); err != nil {
+		s.show(w, r, http.StatusUnauthorized, loginPage("This token is not valid: unknown, expired or revoked.", ""))
 		return
 	}
 	http.Redirect(w, r, "/", http.StatusSeeOther)

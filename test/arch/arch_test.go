@@ -78,7 +78,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/wire`, `.*`},
 	{`\.`, `diag|target|profile|plan|change|internal/(wire|box|caller|engine|helper|store|token|audit|receipt|sshsig|fleet|freeze|durable|gate|policy|warm|executor|foreign|inventory|keys|sandbox|config|transport/ssh|transfer|transfer/copier)`},
 	// L5: surfaces see the door and its values.
-	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/(durable|review|neutral|tui|mcp|mcpclient|serve)`},
+	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/(durable|review|neutral|tui|mcp|mcpclient|serve|login)`},
 	{`internal/mcp`, `\.|diag|profile|plan|change|internal/(review|neutral)`},
 	{`internal/login`, `\.|diag`},
 	{`internal/serve`, `\.|diag|internal/(login|api|web|mcp)`},
