@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"sync"
 
@@ -53,7 +54,7 @@ func (t *tools) of(v login.Visitor) (http.Handler, error) {
 	}
 	ctx, stop := context.WithCancel(t.ctx)
 	s, err := mcp.New(ctx, mcp.Config{Client: t.cfg.Client, Version: t.cfg.Version, Selector: v.Targets, Profiles: v.Profiles,
-		Name: "token " + v.Name, Who: v.Caller(bowline.SurfaceMCP, ""), Logger: t.cfg.Logger})
+		Name: "token " + v.Name, Who: v.Caller(bowline.SurfaceMCP, ""), Logger: slog.New(louder{t.cfg.Logger.Handler()})})
 	if err != nil {
 		stop()
 		return nil, err
@@ -68,3 +69,13 @@ func (t *tools) of(v login.Visitor) (http.Handler, error) {
 	t.all[v.ID] = &tool{s.Open(), stop}
 	return t.all[v.ID], nil
 }
+
+// louder hides what is below a warning: the protocol's own library tells of every session.
+type louder struct{ slog.Handler }
+
+func (l louder) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && l.Handler.Enabled(ctx, level)
+}
+
+func (l louder) WithAttrs(a []slog.Attr) slog.Handler { return louder{l.Handler.WithAttrs(a)} }
+func (l louder) WithGroup(name string) slog.Handler   { return louder{l.Handler.WithGroup(name)} }
