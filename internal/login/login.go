@@ -16,6 +16,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bowline-sh/bowline"
@@ -28,8 +29,9 @@ const Life = 12 * time.Hour
 // Desk lets requests in. Methods may be called concurrently.
 type Desk struct {
 	Client *bowline.Client
-	Secure bool  // there is TLS between browser and server
-	Once   *Once // nil: there are no sign-in links
+	Secure bool    // there is TLS between browser and server
+	Once   *Once   // nil: there are no sign-in links
+	Places *Places // nil: as many requests of a token at a time as it likes
 }
 
 // Visitor is who makes a request.
@@ -91,6 +93,13 @@ func (d Desk) Let(scope bowline.Scope, surface string, h http.Handler, refuse fu
 			refuse(w, r, err)
 			return
 		}
+		leave, ok := d.Places.enter(v.ID)
+		if !ok {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "too many requests of this token at a time", http.StatusTooManyRequests)
+			return
+		}
+		defer leave()
 		ctx := context.WithValue(r.Context(), key{}, v)
 		ctx = bowline.WithCaller(ctx, v.Caller(surface, "token "+v.Name))
 		h.ServeHTTP(w, r.WithContext(ctx))
@@ -132,4 +141,35 @@ func (d Desk) SignOut(w http.ResponseWriter, r *http.Request) error {
 		return nil // it has ended already
 	}
 	return d.Client.RevokeToken(bowline.WithCaller(r.Context(), bowline.Caller{User: v.User, Surface: "web"}), v.ID)
+}
+
+// Places bounds the requests of each token at a time. Methods may be called concurrently.
+type Places struct {
+	Most int
+
+	mu   sync.Mutex // guards busy
+	busy map[string]int
+}
+
+// enter takes a place; not ok if there is none. A nil Places has as many as anybody wants.
+func (p *Places) enter(id string) (leave func(), ok bool) {
+	if p == nil {
+		return func() {}, true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.busy == nil {
+		p.busy = map[string]int{}
+	}
+	if p.busy[id] >= p.Most {
+		return nil, false
+	}
+	p.busy[id]++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.busy[id]--; p.busy[id] == 0 {
+			delete(p.busy, id)
+		}
+	}, true
 }

@@ -39,8 +39,9 @@ type openapi struct {
 }
 
 type operation struct {
-	ID        string              `json:"operationId"`
-	Responses map[string]response `json:"responses"`
+	ID          string              `json:"operationId"`
+	Description string              `json:"description"`
+	Responses   map[string]response `json:"responses"`
 }
 
 type response struct {
