@@ -21,6 +21,7 @@ type Box struct {
 	HostKey  string // of its sshd, as in known_hosts; only from CreateBox
 	Status   string // "running", "exited", ...
 	Created  time.Time
+	Port     int      // of the server, where sshd of the box listens; 0 for none
 	Alias    string   // name for ssh, "" without an entry; from CreateBox
 	Pushed   string   // branch that was pushed; only from CreateBox
 	Notes    []string // what a person should know; only from CreateBox
@@ -40,6 +41,7 @@ type BoxSpec struct {
 	Memory   int64 // bytes; default 4 GiB
 	CPUs     float64
 	Pids     int64 // default 4096
+	Publish  bool  // sshd of the box listens on a port of the server, on all its addresses
 
 	Identity string // private key for ssh; default that of the target
 	Branch   string // that is pushed first; default the current one of Worktree
@@ -57,7 +59,7 @@ func (c *Client) CreateBox(ctx context.Context, s BoxSpec) (Box, error) {
 		outside.Worktree = ""
 	}
 	made, err := c.parts.Boxes.Create(ctx, s.Target, box.Spec{
-		Name: s.Name, Image: s.Image, Owner: s.Owner, Worktree: s.Worktree, Repo: s.Repo, User: s.User, Keys: s.Keys, Env: s.Env, Memory: s.Memory, CPUs: s.CPUs, Pids: s.Pids,
+		Name: s.Name, Image: s.Image, Owner: s.Owner, Worktree: s.Worktree, Repo: s.Repo, User: s.User, Keys: s.Keys, Env: s.Env, Memory: s.Memory, CPUs: s.CPUs, Pids: s.Pids, Publish: s.Publish,
 	}, outside)
 	out := boxOf(s.Target, made.Box)
 	out.Alias, out.Pushed, out.Notes = made.Alias, made.Pushed, made.Notes
@@ -195,7 +197,7 @@ func (c *Client) boxes(ctx context.Context, call box.Call, f func(context.Contex
 
 func boxOf(target string, b box.Box) Box {
 	return Box{
-		Name: b.Name, Target: target, ID: b.ID, Image: b.Image, Owner: b.Owner, Worktree: b.Worktree, Repo: b.Repo, User: b.User, HostKey: b.HostKey, Status: b.Status, Created: b.Created,
+		Name: b.Name, Target: target, ID: b.ID, Image: b.Image, Owner: b.Owner, Worktree: b.Worktree, Repo: b.Repo, User: b.User, HostKey: b.HostKey, Status: b.Status, Created: b.Created, Port: b.Port,
 	}
 }
 

@@ -97,6 +97,11 @@ func (b *Boxes) lend(ctx context.Context, t target.Target, out *audit.Outcome, f
 	if host, _, err := net.SplitHostPort(info.Address); err == nil && loopback(host) && !t.AllowLoopback {
 		return notRemote(t, "its address is "+info.Address+", which is this machine")
 	}
+	if host, _, err := net.SplitHostPort(info.Address); err == nil && t.Jump == "" {
+		if err := b.cfg.Laptop.Entries.Readdress(ctx, "."+t.Name, host); err != nil {
+			return err
+		}
+	}
 	p, err := podman.Open(ctx, l)
 	if err != nil {
 		return noPodman(t, "", err)

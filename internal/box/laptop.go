@@ -56,6 +56,9 @@ func (b *Boxes) Create(ctx context.Context, on string, spec Spec, o Outside) (Ma
 		if err == nil {
 			out.Box, err = s.Create(ctx, spec, steps...)
 		}
+		if err == nil && spec.Publish && t.Jump != "" {
+			out.Notes = append(out.Notes, "the server is behind "+t.Jump+": 'ssh "+out.Alias+"' goes through the target all the same")
+		}
 		return err
 	})
 	return out, err
@@ -89,12 +92,16 @@ func (b *Boxes) outside(ctx context.Context, t target.Target, spec Spec, o Outsi
 	return append(list, p.steps(ctx, out)...), nil
 }
 
-// entry makes ssh know a box.
+// entry makes ssh know a box. One that is published is reached by itself, but for a
+// server behind another one, of whose ports nothing is known.
 func (l Laptop) entry(ctx context.Context, t target.Target, bx Box, identity string) error {
-	alias := Alias(bx.Name, t.Name)
-	return l.Entries.Put(ctx, sshentry.Entry{
-		Alias: alias, Host: t.Host, User: bx.User, Identity: identity, Proxy: []string{l.Program, "box", "connect", "-t", t.Name, bx.Name},
-	}, bx.HostKey)
+	e := sshentry.Entry{Alias: Alias(bx.Name, t.Name), Host: t.Host, User: bx.User, Identity: identity}
+	if bx.Port != 0 && t.Jump == "" {
+		e.Port = bx.Port
+	} else {
+		e.Proxy = []string{l.Program, "box", "connect", "-t", t.Name, bx.Name}
+	}
+	return l.Entries.Put(ctx, e, bx.HostKey)
 }
 
 func (l Laptop) entryStep(t target.Target, spec Spec, o Outside, alias string) Step {

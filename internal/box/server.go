@@ -59,6 +59,9 @@ func (s *Server) create(ctx context.Context, spec Spec, st *steps, more []Step) 
 			return Box{}, err
 		}
 	}
+	if err := s.network(ctx, spec, st); err != nil {
+		return Box{}, err
+	}
 	key, err := newHostKey(spec.Name)
 	if err != nil {
 		return Box{}, err
@@ -84,12 +87,18 @@ func (s *Server) create(ctx context.Context, spec Spec, st *steps, more []Step) 
 
 // container makes one of this name and starts it.
 func (s *Server) container(ctx context.Context, name string, spec Spec, st *steps) error {
-	err := st.do(ctx, func(ctx context.Context) error {
-		_, err := s.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: name, Config: config(spec), HostConfig: hostConfig(spec)})
-		return failed("make container", err)
+	return st.do(ctx, func(ctx context.Context) error {
+		if spec.Publish {
+			return s.publish(ctx, name, spec)
+		}
+		return s.run(ctx, name, spec)
 	}, func(ctx context.Context) error { return s.takeBack(ctx, name, spec.made) })
+}
+
+func (s *Server) run(ctx context.Context, name string, spec Spec) error {
+	_, err := s.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: name, Config: config(spec), HostConfig: hostConfig(spec)})
 	if err != nil {
-		return err
+		return failed("make container", err)
 	}
 	_, err = s.api.ContainerStart(ctx, name, client.ContainerStartOptions{})
 	return failed("start container", err)
@@ -126,7 +135,10 @@ func (s *Server) ready(ctx context.Context, container string, spec Spec, key Hos
 	if err := s.account(ctx, on, spec); err != nil {
 		return err
 	}
-	return s.admit(ctx, on, key)
+	if err := s.admit(ctx, on, key); err != nil || !spec.Publish {
+		return err
+	}
+	return s.script(ctx, on, script{"wait for sshd", "the image needs OpenSSH's sshd and grep", listenText}, "")
 }
 
 // volume makes one that is not there. One that was kept on purpose is used again, and
@@ -157,8 +169,12 @@ func config(spec Spec) *container.Config {
 	for _, k := range slices.Sorted(maps.Keys(spec.Env)) {
 		env = append(env, k+"="+spec.Env[k])
 	}
+	first := keepAlive
+	if spec.Publish {
+		first = listenAlive
+	}
 	return &container.Config{
-		Image: spec.Image, Hostname: spec.Name, Labels: spec.labels(), Env: env, Entrypoint: keepAlive[:1], Cmd: keepAlive[1:], WorkingDir: "/", User: "0:0",
+		Image: spec.Image, Hostname: spec.Name, Labels: spec.labels(), Env: env, Entrypoint: first[:1], Cmd: first[1:], WorkingDir: "/", User: "0:0",
 	}
 }
 
@@ -166,6 +182,7 @@ func hostConfig(spec Spec) *container.HostConfig {
 	pids := spec.Pids
 	return &container.HostConfig{
 		CapDrop: []string{"ALL"}, CapAdd: capabilities, SecurityOpt: []string{"no-new-privileges"},
+		NetworkMode: container.NetworkMode(networkName(spec.Name)), PortBindings: bindings(spec),
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyUnlessStopped},
 		Resources:     container.Resources{Memory: spec.Memory, NanoCPUs: int64(spec.CPUs * 1e9), PidsLimit: &pids},
 		Mounts: []mount.Mount{
@@ -232,7 +249,7 @@ func (s *Server) list(ctx context.Context, label string) ([]Box, error) {
 		}
 		out = append(out, Box{
 			Name: c.Labels[labelName], ID: c.ID, Image: c.Labels[labelImage], Owner: c.Labels[labelOwner], Worktree: c.Labels[labelWorktree],
-			Repo: c.Labels[labelRepo], User: c.Labels[labelUser], Status: string(c.State), Created: time.Unix(c.Created, 0).UTC(),
+			Repo: c.Labels[labelRepo], User: c.Labels[labelUser], Status: string(c.State), Created: time.Unix(c.Created, 0).UTC(), Port: portOf(c.Ports),
 		})
 	}
 	slices.SortFunc(out, func(a, b Box) int { return b.Created.Compare(a.Created) })
@@ -248,10 +265,10 @@ func (s *Server) Remove(ctx context.Context, name string, keepVolumes bool) erro
 	if err := s.removeContainer(ctx, b.ID); err != nil {
 		return err
 	}
+	errs := []error{s.dropNetwork(ctx, networkName(name), "")}
 	if keepVolumes {
-		return nil
+		return errors.Join(errs...)
 	}
-	var errs []error
 	for _, volume := range []string{homeVolume(name), workVolume(name)} {
 		if _, err := s.api.VolumeRemove(ctx, volume, client.VolumeRemoveOptions{}); !errdefs.IsNotFound(err) {
 			errs = append(errs, failed("remove volume "+volume, err))
@@ -277,9 +294,13 @@ func (s *Server) Stop(ctx context.Context, name string) error {
 	if _, err := s.Get(ctx, name); err != nil {
 		return err
 	}
+	return s.stop(ctx, containerName(name))
+}
+
+func (s *Server) stop(ctx context.Context, container string) error {
 	grace := stopGrace
-	_, err := s.api.ContainerStop(ctx, containerName(name), client.ContainerStopOptions{Timeout: &grace})
-	return failed("stop "+name, err)
+	_, err := s.api.ContainerStop(ctx, container, client.ContainerStopOptions{Timeout: &grace})
+	return failed("stop "+container, err)
 }
 
 // String names a box for people.

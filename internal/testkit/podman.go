@@ -3,6 +3,8 @@
 package testkit
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,18 +30,28 @@ func PodmanHost(t testing.TB, opts ...SSHDOption) *Server {
 	Tool(t, "podman")
 	dir := Dir(t)
 	env := podmanFiles(t, dir)
+	if out, err := podmanCommand(env, "podman image exists "+BoxImage+" || tar -C "+boxRoot(t)+" -cf - . | podman import -q - "+BoxImage).CombinedOutput(); err != nil {
+		t.Fatalf("import the image: %v\n%s", err, out)
+	}
+	s := SSHD(t, append(opts, withoutCgroup2, ConfigLines("SetEnv HOME="+dir+"/home "+strings.Join(env, " ")))...)
 	t.Cleanup(func() {
-		cmd := podmanCommand(env, "podman rm --all --force --time 0 >/dev/null 2>&1; podman volume rm --all --force >/dev/null 2>&1; umount -R "+dir+"/root/overlay 2>/dev/null; true")
+		// Where sshd mounts: network namespaces that cannot be seen leave their bridges.
+		cmd := exec.Command("nsenter", "--mount=/proc/"+strconv.Itoa(s.PID)+"/ns/mnt", "sh", "-c", cleanPodman, dir)
+		cmd.Env = append(os.Environ(), env...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("clean up Podman: %v\n%s", err, out)
 		}
 		endMonitors(t, dir)
 	})
-	if out, err := podmanCommand(env, "podman image exists "+BoxImage+" || tar -C "+boxRoot(t)+" -cf - . | podman import -q - "+BoxImage).CombinedOutput(); err != nil {
-		t.Fatalf("import the image: %v\n%s", err, out)
-	}
-	return SSHD(t, append(opts, withoutCgroup2, ConfigLines("SetEnv HOME="+dir+"/home "+strings.Join(env, " ")))...)
+	return s
 }
+
+// cleanPodman takes away all that is in a Podman, whose directory is its name.
+const cleanPodman = `podman rm --all --force --time 0 >/dev/null 2>&1
+podman volume rm --all --force >/dev/null 2>&1
+podman network prune --force >/dev/null 2>&1
+umount -R "$0/root/overlay" 2>/dev/null
+:`
 
 // endMonitors ends the monitors of commands in containers, which wait five minutes for
 // somebody to ask how their command ended, and then make the storage again. They name the
@@ -73,9 +85,13 @@ func podmanFiles(t testing.TB, dir string) []string {
 		}
 	}
 	writeFile(t, dir+"/storage.conf", []byte("[storage]\ndriver = \"overlay\"\ngraphroot = \""+dir+"/root\"\nrunroot = \""+dir+"/run\"\n"), 0o644)
-	writeFile(t, dir+"/containers.conf", []byte("[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\ntmp_dir = \""+dir+"/tmp\"\n[network]\nnetwork_config_dir = \""+dir+"/networks\"\n"), 0o644)
+	writeFile(t, dir+"/containers.conf", []byte("[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\ntmp_dir = \""+dir+"/tmp\"\n[network]\nnetwork_config_dir = \""+dir+"/networks\"\ndefault_subnet_pools = [{\"base\" = \""+subnets()+"\", \"size\" = 24}]\n"), 0o644)
 	return []string{"CONTAINERS_CONF=" + dir + "/containers.conf", "CONTAINERS_STORAGE_CONF=" + dir + "/storage.conf", "XDG_RUNTIME_DIR=" + dir + "/tmp"}
 }
+
+// subnets is a range for networks that those of other tests, which may begin now, do not
+// choose.
+func subnets() string { return fmt.Sprintf("10.%d.%d.0/20", 128+rand.IntN(127), 16*rand.IntN(16)) }
 
 func podmanCommand(env []string, line string) *exec.Cmd {
 	cmd := exec.Command("unshare", "--mount", "sh", "-c", hideCgroup2, "sh", "sh", "-c", line)
