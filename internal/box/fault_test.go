@@ -105,7 +105,7 @@ func apis(t *testing.T) func(f *faulty) *Server {
 	}
 }
 
-// inventory is all that Podman has: names of containers with their states, volumes and networks.
+// inventory is all that Podman has: names of containers with their states, and volumes.
 func inventory(t *testing.T, s *Server) []string {
 	t.Helper()
 	containers, err := s.api.ContainerList(t.Context(), client.ContainerListOptions{All: true})
@@ -116,14 +116,7 @@ func inventory(t *testing.T, s *Server) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	networks, err := s.api.NetworkList(t.Context(), client.NetworkListOptions{Filters: client.Filters{}.Add("label", labelName)})
-	if err != nil {
-		t.Fatal(err)
-	}
 	out := []string{}
-	for _, n := range networks.Items {
-		out = append(out, "network "+n.Name)
-	}
 	for _, c := range containers.Items {
 		out = append(out, fmt.Sprintf("%s %s %s", strings.Join(c.Names, " "), c.State, c.ID))
 	}

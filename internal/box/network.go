@@ -2,62 +2,48 @@ package box
 
 import (
 	"context"
+	"slices"
+	"strconv"
 	"strings"
 
-	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 
 	"github.com/bowline-sh/bowline/diag"
 )
 
-// networkName is that of the network of a box, which no other box is on.
-func networkName(name string) string { return containerName(name) }
+// Network modes of Podman, see podman-create(1): each container has a network stack of its
+// own in a process of the server, behind no bridge, so boxes have no way to each other.
+//
+// Bridges would have one. Podman routes between them, and what keeps isolated ones apart
+// goes when any of them does: netavark's iptables driver (seen with 1.4) takes the jump to
+// NETAVARK_ISOLATION_1 away with the first network that is taken down, and the next
+// container that starts brings it back.
+const (
+	modeSlirp = "slirp4netns" // Podman 4 and 5
+	modePasta = "pasta"       // Podman 5 and newer, without root only
+)
 
-// isolate is the option of Podman's bridges by which two networks that have it cannot
-// reach each other (podman-network-create(1), since 4.1). Without it the server would hand
-// on what one box sends to another, for it routes between its bridges.
-const isolate = "isolate"
-
-// network makes the network of a box if it is not there. Boxes of a server cannot reach
-// each other: each has its own, and all are isolated.
-func (s *Server) network(ctx context.Context, spec Spec, st *steps) error {
-	name := networkName(spec.Name)
-	res, err := s.api.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
-	switch {
-	case err == nil && res.Network.Labels[labelName] != spec.Name:
-		return diag.New(diag.Conflict, "make network", "look at it there: 'podman network inspect "+name+"'", "there is a network %s that is not ours", name)
-	case err == nil:
-		return nil
-	case !errdefs.IsNotFound(err):
-		return failed("look for network "+name, err)
+// networkMode is the one for boxes of this server.
+func (s *Server) networkMode(ctx context.Context) (string, error) {
+	res, err := s.api.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return "", failed("look at Podman", err)
 	}
-	return st.do(ctx, func(ctx context.Context) error {
-		_, err := s.api.NetworkCreate(ctx, name, client.NetworkCreateOptions{Driver: "bridge", Labels: spec.labels(), Options: map[string]string{
-			isolate: "true", "com.docker.network.bridge.name": bridgeName(spec.made),
-		}})
-		return failed("make network "+name, err)
-	}, func(ctx context.Context) error { return s.dropNetwork(ctx, name, spec.made) })
+	rootless := slices.Contains(res.Info.SecurityOptions, "name=rootless")
+	return modeFor(res.Info.ServerVersion, rootless)
 }
 
-// bridgeName is that of the interface on the server: random, for what Podman would number
-// collides with networks of other accounts. The kernel takes 15 letters (IFNAMSIZ).
-func bridgeName(made string) string { return "bl-" + strings.ToLower(made[:10]) }
-
-// dropNetwork removes a network if it is of this making; "" means of any of ours.
-func (s *Server) dropNetwork(ctx context.Context, name, made string) error {
-	res, err := s.api.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
-	if errdefs.IsNotFound(err) {
-		return nil
+func modeFor(version string, rootless bool) (string, error) {
+	text, _, _ := strings.Cut(version, ".")
+	major, err := strconv.Atoi(text)
+	switch {
+	case err != nil:
+		return "", diag.New(diag.Refused, "keep boxes apart", "", "Podman says that its version is %q", version)
+	case rootless && major >= 5:
+		return modePasta, nil
+	case major <= 5:
+		return modeSlirp, nil
 	}
-	if err != nil {
-		return failed("look for network "+name, err)
-	}
-	labels := res.Network.Labels
-	if labels[labelName] == "" || made != "" && labels[labelMade] != made {
-		return nil
-	}
-	if _, err = s.api.NetworkRemove(ctx, name, client.NetworkRemoveOptions{}); errdefs.IsNotFound(err) {
-		return nil
-	}
-	return failed("remove network "+name, err)
+	return "", diag.New(diag.Refused, "keep boxes apart", "use an account without root: 'bowline box setup --rootless'",
+		"Podman %s as root has no network that keeps boxes apart", version)
 }

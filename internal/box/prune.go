@@ -13,9 +13,9 @@ import (
 )
 
 // Orphan is what belongs to no box: a container that a rebuild or create left when it was
-// broken off, a network without its box, or a volume, which may have been kept on purpose.
+// broken off, or a volume without its box, which may have been kept on purpose.
 type Orphan struct {
-	Kind    string // "container", "network" or "volume"
+	Kind    string // "container" or "volume"
 	Name    string
 	Box     string // that it was made for
 	Owner   string
@@ -33,10 +33,6 @@ func (s *Server) Orphans(ctx context.Context, owner string, before time.Time) ([
 	if err != nil {
 		return nil, failed("list volumes", err)
 	}
-	networks, err := s.api.NetworkList(ctx, client.NetworkListOptions{Filters: client.Filters{}.Add("label", labelName)})
-	if err != nil {
-		return nil, failed("list networks", err)
-	}
 	out := []Orphan{}
 	needed := map[string]bool{} // names of boxes that have a container
 	for _, c := range all.Items {
@@ -53,11 +49,6 @@ func (s *Server) Orphans(ctx context.Context, owner string, before time.Time) ([
 			out = append(out, Orphan{"volume", v.Name, name, v.Labels[labelOwner], made.UTC()})
 		}
 	}
-	for _, n := range networks.Items {
-		if name := n.Labels[labelName]; !needed[name] {
-			out = append(out, Orphan{"network", n.Name, name, n.Labels[labelOwner], n.Created.UTC()})
-		}
-	}
 	out = slices.DeleteFunc(out, func(o Orphan) bool { return o.Owner != owner || !o.Created.Before(before) })
 	slices.SortFunc(out, func(a, b Orphan) int { return strings.Compare(a.Kind+a.Name, b.Kind+b.Name) })
 	return out, nil
@@ -67,12 +58,8 @@ func (s *Server) Orphans(ctx context.Context, owner string, before time.Time) ([
 func (s *Server) Prune(ctx context.Context, list []Orphan) error {
 	var errs []error
 	for _, o := range list {
-		switch o.Kind {
-		case "container":
+		if o.Kind == "container" {
 			errs = append(errs, s.removeContainer(ctx, o.Name))
-			continue
-		case "network":
-			errs = append(errs, s.dropNetwork(ctx, o.Name, ""))
 			continue
 		}
 		_, err := s.api.VolumeRemove(ctx, o.Name, client.VolumeRemoveOptions{})

@@ -104,8 +104,7 @@ func portBusy(err error) bool {
 }
 
 // bindings are the ports that are published: none, or sshd's on all addresses of the
-// server, by each of which it may be reached. That is the address that is left out: netavark
-// takes 0.0.0.0 for the one address that nobody sends to.
+// server, by each of which it may be reached.
 func bindings(spec Spec) network.PortMap {
 	if spec.port == 0 {
 		return nil

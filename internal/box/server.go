@@ -59,9 +59,11 @@ func (s *Server) create(ctx context.Context, spec Spec, st *steps, more []Step) 
 			return Box{}, err
 		}
 	}
-	if err := s.network(ctx, spec, st); err != nil {
+	mode, err := s.networkMode(ctx)
+	if err != nil {
 		return Box{}, err
 	}
+	spec.network = mode
 	key, err := newHostKey(spec.Name)
 	if err != nil {
 		return Box{}, err
@@ -182,7 +184,7 @@ func hostConfig(spec Spec) *container.HostConfig {
 	pids := spec.Pids
 	return &container.HostConfig{
 		CapDrop: []string{"ALL"}, CapAdd: capabilities, SecurityOpt: []string{"no-new-privileges"},
-		NetworkMode: container.NetworkMode(networkName(spec.Name)), PortBindings: bindings(spec),
+		NetworkMode: container.NetworkMode(spec.network), PortBindings: bindings(spec),
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyUnlessStopped},
 		Resources:     container.Resources{Memory: spec.Memory, NanoCPUs: int64(spec.CPUs * 1e9), PidsLimit: &pids},
 		Mounts: []mount.Mount{
@@ -265,10 +267,10 @@ func (s *Server) Remove(ctx context.Context, name string, keepVolumes bool) erro
 	if err := s.removeContainer(ctx, b.ID); err != nil {
 		return err
 	}
-	errs := []error{s.dropNetwork(ctx, networkName(name), "")}
 	if keepVolumes {
-		return errors.Join(errs...)
+		return nil
 	}
+	var errs []error
 	for _, volume := range []string{homeVolume(name), workVolume(name)} {
 		if _, err := s.api.VolumeRemove(ctx, volume, client.VolumeRemoveOptions{}); !errdefs.IsNotFound(err) {
 			errs = append(errs, failed("remove volume "+volume, err))

@@ -39,8 +39,9 @@ type Spec struct {
 	Pids     int64   // default 4096
 	Publish  bool    // sshd listens on a port of the server
 
-	made string // random
-	port int    // of the server, with Publish; 0 until it is chosen
+	made    string // random
+	network string // mode of Podman
+	port    int    // of the server, with Publish; 0 until it is chosen
 }
 
 // rest is what a rebuild needs of a Spec and has no label of its own.

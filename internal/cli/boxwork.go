@@ -256,7 +256,7 @@ func newBoxPrune(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "prune", Short: "Remove what belongs to no box", Args: args(cobra.NoArgs),
 		Long: `List what you made on a target that belongs to no box, and remove it after a question:
-containers and networks that a create or rebuild left when it was broken off, and with --volumes the
+containers that a create or rebuild left when it was broken off, and with --volumes the
 volumes whose box is gone. Those may have been kept by 'bowline box rm --keep-volumes'.`,
 	}
 	addTargetFlag(cmd, env, &target)
@@ -276,7 +276,7 @@ volumes whose box is gone. Those may have been kept by 'bowline box rm --keep-vo
 			var list []bowline.BoxOrphan
 			for _, o := range all {
 				fmt.Fprintf(env.Stdout, "%s\t%s\tof box %s\t%s\n", o.Kind, safe(o.Name), safe(o.Box), o.Created.Local().Format(time.DateTime))
-				if o.Kind != "volume" || volumes {
+				if o.Kind == "container" || volumes {
 					list = append(list, o)
 				}
 			}

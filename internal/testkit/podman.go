@@ -3,8 +3,6 @@
 package testkit
 
 import (
-	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,13 +83,9 @@ func podmanFiles(t testing.TB, dir string) []string {
 		}
 	}
 	writeFile(t, dir+"/storage.conf", []byte("[storage]\ndriver = \"overlay\"\ngraphroot = \""+dir+"/root\"\nrunroot = \""+dir+"/run\"\n"), 0o644)
-	writeFile(t, dir+"/containers.conf", []byte("[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\ntmp_dir = \""+dir+"/tmp\"\n[network]\nnetwork_config_dir = \""+dir+"/networks\"\ndefault_subnet_pools = [{\"base\" = \""+subnets()+"\", \"size\" = 24}]\n"), 0o644)
+	writeFile(t, dir+"/containers.conf", []byte("[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\ntmp_dir = \""+dir+"/tmp\"\n[network]\nnetwork_config_dir = \""+dir+"/networks\"\n"), 0o644)
 	return []string{"CONTAINERS_CONF=" + dir + "/containers.conf", "CONTAINERS_STORAGE_CONF=" + dir + "/storage.conf", "XDG_RUNTIME_DIR=" + dir + "/tmp"}
 }
-
-// subnets is a range for networks that those of other tests, which may begin now, do not
-// choose.
-func subnets() string { return fmt.Sprintf("10.%d.%d.0/20", 128+rand.IntN(127), 16*rand.IntN(16)) }
 
 func podmanCommand(env []string, line string) *exec.Cmd {
 	cmd := exec.Command("unshare", "--mount", "sh", "-c", hideCgroup2, "sh", "sh", "-c", line)
