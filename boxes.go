@@ -225,3 +225,16 @@ func (c *Client) ConnectBox(ctx context.Context, target, name string, in io.Read
 func (c *Client) BoxAlias(target, name string) (alias string, ok bool) {
 	return c.parts.Boxes.Alias(target, name)
 }
+
+// BoxPort is a port of a box that is forwarded to this machine.
+type BoxPort = box.Port
+
+// BoxForwarding is what ForwardBox tells; both are required.
+type BoxForwarding = box.Forwarding
+
+// ForwardBox takes connections on this machine's loopback and hands them on to ports of a
+// box until ctx ends, which is no error. Kind conflict: a port here is taken. Kind lost:
+// the box stopped, or the link dropped.
+func (c *Client) ForwardBox(ctx context.Context, target, name string, ports []BoxPort, tell BoxForwarding) error {
+	return c.parts.Boxes.Forward(ctx, target, name, ports, tell)
+}
