@@ -60,10 +60,7 @@ var reads = map[string]bool{"box.list": true, "box.info": true, "box.logs": true
 // On lends f the boxes of a target. Nothing is done there before the intent is on
 // record.
 func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server) error) error {
-	t, err := b.cfg.Target(c.Target)
-	if err == nil {
-		err = remote(t)
-	}
+	t, err := b.Remote(c.Target)
 	if err == nil && b.cfg.Frozen != nil && !reads[c.Verb] {
 		err = b.cfg.Frozen(t.Name)
 	}
@@ -127,4 +124,13 @@ func remote(t target.Target) error {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
+}
+
+// Remote returns a target that may have boxes. It does no I/O.
+func (b *Boxes) Remote(name string) (target.Target, error) {
+	t, err := b.cfg.Target(name)
+	if err == nil {
+		err = remote(t)
+	}
+	return t, err
 }
