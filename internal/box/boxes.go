@@ -103,7 +103,7 @@ func (b *Boxes) lend(ctx context.Context, t target.Target, out *audit.Outcome, f
 	if err != nil {
 		return noPodman(t, "", err)
 	}
-	err = f(ctx, NewServer(p.API()))
+	err = f(ctx, NewServer(p.API(), Podman{p.Version, p.Rootless}))
 	if errors.Is(err, errAPI) {
 		err = noPodman(t, p.Socket, err)
 	}

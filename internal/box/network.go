@@ -1,12 +1,8 @@
 package box
 
 import (
-	"context"
-	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/moby/moby/client"
 
 	"github.com/bowline-sh/bowline/diag"
 )
@@ -23,16 +19,7 @@ const (
 	modePasta = "pasta"       // Podman 5 and newer, without root only
 )
 
-// networkMode is the one for boxes of this server.
-func (s *Server) networkMode(ctx context.Context) (string, error) {
-	res, err := s.api.Info(ctx, client.InfoOptions{})
-	if err != nil {
-		return "", failed("look at Podman", err)
-	}
-	rootless := slices.Contains(res.Info.SecurityOptions, "name=rootless")
-	return modeFor(res.Info.ServerVersion, rootless)
-}
-
+// modeFor is the one for boxes of a Podman.
 func modeFor(version string, rootless bool) (string, error) {
 	text, _, _ := strings.Cut(version, ".")
 	major, err := strconv.Atoi(text)

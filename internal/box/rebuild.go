@@ -61,7 +61,7 @@ func (s *Server) Rebuild(ctx context.Context, name, image string) (Box, error) {
 // old one last. It returns the new one.
 func (s *Server) replace(ctx context.Context, old Box, spec Spec, key HostKey, st *steps) (id string, err error) {
 	next := nextName(spec.Name)
-	if spec.network, err = s.networkMode(ctx); err != nil {
+	if spec.network, err = modeFor(s.of.Version, s.of.Rootless); err != nil {
 		return "", err
 	}
 	if err := s.clearPort(ctx, old, spec, st); err != nil {

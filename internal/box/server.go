@@ -18,10 +18,19 @@ import (
 )
 
 // Server is the boxes of one Podman. Methods may be called concurrently.
-type Server struct{ api *client.Client }
+type Server struct {
+	api *client.Client
+	of  Podman
+}
 
-// NewServer returns the boxes behind an API.
-func NewServer(api *client.Client) *Server { return &Server{api} }
+// Podman is what must be known of one.
+type Podman struct {
+	Version  string // as in 4.3.1; hostile text
+	Rootless bool   // it runs as an account that is not root
+}
+
+// NewServer returns the boxes behind the API of a Podman.
+func NewServer(api *client.Client, of Podman) *Server { return &Server{api, of} }
 
 // capabilities are what sshd needs to let an account in, and what package tools need to
 // give files away. None of them reaches outside of the container.
@@ -59,7 +68,7 @@ func (s *Server) create(ctx context.Context, spec Spec, st *steps, more []Step) 
 			return Box{}, err
 		}
 	}
-	mode, err := s.networkMode(ctx)
+	mode, err := modeFor(s.of.Version, s.of.Rootless)
 	if err != nil {
 		return Box{}, err
 	}
