@@ -53,3 +53,17 @@ func (c *Client) PlanBoxSetup(ctx context.Context, o BoxSetup) (s Session, err e
 		Script: setup.Script, File: "setup-server.sh", Argv: argv, Timeout: o.Timeout,
 	})
 }
+
+// TestBoxes says which Podman boxes find on a target, or with steps to try why there can be
+// none.
+func (c *Client) TestBoxes(ctx context.Context, target string) Check {
+	of, err := c.parts.Boxes.Check(ctx, target)
+	if err != nil {
+		return Check{Name: "podman", Detail: err.Error(), Hint: diag.HintOf(err), Kind: diag.KindOf(err)}
+	}
+	who := "as root"
+	if of.Rootless {
+		who = "as the account (rootless)"
+	}
+	return Check{Name: "podman", OK: true, Detail: "Podman " + of.Version + " " + who + ", socket " + of.Socket}
+}

@@ -55,7 +55,7 @@ type Call struct {
 }
 
 // reads are the verbs that change nothing, which a freeze leaves alone.
-var reads = map[string]bool{"box.list": true, "box.info": true, "box.logs": true, "box.orphans": true}
+var reads = map[string]bool{"box.list": true, "box.info": true, "box.logs": true, "box.orphans": true, "box.check": true}
 
 // On lends f the boxes of a target. Nothing is done there before the intent is on
 // record.
@@ -77,13 +77,13 @@ func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server)
 	}
 	var out audit.Outcome
 	if err == nil {
-		err = b.lend(ctx, t, &out, f)
+		err = b.lend(ctx, t, c, &out, f)
 	}
 	out.Err = err
 	return errors.Join(err, b.cfg.Recorder.End(context.WithoutCancel(ctx), id, out))
 }
 
-func (b *Boxes) lend(ctx context.Context, t target.Target, out *audit.Outcome, f func(context.Context, *Server) error) error {
+func (b *Boxes) lend(ctx context.Context, t target.Target, c Call, out *audit.Outcome, f func(context.Context, *Server) error) error {
 	l, err := b.cfg.Links.Get(ctx, t)
 	if err != nil {
 		return noLink(t, err)
@@ -99,11 +99,23 @@ func (b *Boxes) lend(ctx context.Context, t target.Target, out *audit.Outcome, f
 			return err
 		}
 	}
+	frozen := make(chan error, 1)
+	if reads[c.Verb] {
+		frozen <- nil
+	} else {
+		go func() { frozen <- frozenThere(ctx, l, t.Name) }()
+	}
 	p, err := podman.Open(ctx, l)
+	if ferr := <-frozen; ferr != nil {
+		if p != nil {
+			_ = p.Close() // nothing was done with it
+		}
+		return ferr
+	}
 	if err != nil {
 		return noPodman(t, "", err)
 	}
-	err = f(ctx, NewServer(p.API(), Podman{p.Version, p.Rootless}))
+	err = f(ctx, NewServer(p.API(), Podman{p.Version, p.Socket, p.Rootless}))
 	if errors.Is(err, errAPI) {
 		err = noPodman(t, p.Socket, err)
 	}
@@ -133,4 +145,15 @@ func (b *Boxes) Remote(name string) (target.Target, error) {
 		err = remote(t)
 	}
 	return t, err
+}
+
+// Check returns what boxes find on a target, or why there can be none.
+func (b *Boxes) Check(ctx context.Context, on string) (Podman, error) {
+	var of Podman
+	err := b.On(ctx, Call{Target: on, Verb: "box.check"}, func(ctx context.Context, s *Server) error {
+		of = s.of
+		_, err := modeFor(of.Version, of.Rootless)
+		return err
+	})
+	return of, err
 }

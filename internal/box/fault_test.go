@@ -101,7 +101,7 @@ func apis(t *testing.T) func(f *faulty) *Server {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = api.Close() })
-		return NewServer(api, Podman{p.Version, p.Rootless})
+		return NewServer(api, Podman{Version: p.Version, Rootless: p.Rootless})
 	}
 }
 

@@ -26,6 +26,7 @@ type Server struct {
 // Podman is what must be known of one.
 type Podman struct {
 	Version  string // as in 4.3.1; hostile text
+	Socket   string // path on the target
 	Rootless bool   // it runs as an account that is not root
 }
 

@@ -44,6 +44,15 @@ func PodmanHost(t testing.TB, opts ...SSHDOption) *Server {
 	return s
 }
 
+// Inside runs a shell text where a [PodmanHost] mounts, which nobody else sees; $0 is its
+// argument.
+func (s *Server) Inside(t testing.TB, text, arg string) {
+	t.Helper()
+	if out, err := exec.Command("nsenter", "--mount=/proc/"+strconv.Itoa(s.PID)+"/ns/mnt", "sh", "-c", text, arg).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", text, err, out)
+	}
+}
+
 // cleanPodman takes away all that is in a Podman, whose directory is its name.
 const cleanPodman = `podman rm --all --force --time 0 >/dev/null 2>&1
 podman volume rm --all --force >/dev/null 2>&1

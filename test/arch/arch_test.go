@@ -61,7 +61,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/engine`, `diag|target|plan|change|profile|internal/(audit|caller|frame|freeze|helper|link|policy|store|transport)`},
 	{`internal/podman`, `diag|internal/transport`},
 	{`internal/box/setup`, `nothing`},
-	{`internal/box`, `diag|target|internal/(audit|gitrepo|link|podman|policy|sshentry)`},
+	{`internal/box`, `diag|target|internal/(audit|freeze|gitrepo|link|podman|policy|sshentry|transport)`},
 	{`internal/gate`, `diag|plan|change|internal/(caller|policy|review)`},
 	{`internal/sshentry`, `diag|internal/durable`},
 	{`internal/gitrepo`, `diag`},
