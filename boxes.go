@@ -21,6 +21,7 @@ type Box struct {
 	HostKey  string // of its sshd, as in known_hosts; only from CreateBox
 	Status   string // "running", "exited", ...
 	Created  time.Time
+	Port     int      // of the server, where sshd of the box listens; 0 for none
 	Alias    string   // name for ssh, "" without an entry; from CreateBox
 	Pushed   string   // branch that was pushed; only from CreateBox
 	Notes    []string // what a person should know; only from CreateBox
@@ -40,6 +41,7 @@ type BoxSpec struct {
 	Memory   int64 // bytes; default 4 GiB
 	CPUs     float64
 	Pids     int64 // default 4096
+	Publish  bool  // sshd of the box listens on a port of the server, on all its addresses
 
 	Identity string // private key for ssh; default that of the target
 	Branch   string // that is pushed first; default the current one of Worktree
@@ -57,7 +59,7 @@ func (c *Client) CreateBox(ctx context.Context, s BoxSpec) (Box, error) {
 		outside.Worktree = ""
 	}
 	made, err := c.parts.Boxes.Create(ctx, s.Target, box.Spec{
-		Name: s.Name, Image: s.Image, Owner: s.Owner, Worktree: s.Worktree, Repo: s.Repo, User: s.User, Keys: s.Keys, Env: s.Env, Memory: s.Memory, CPUs: s.CPUs, Pids: s.Pids,
+		Name: s.Name, Image: s.Image, Owner: s.Owner, Worktree: s.Worktree, Repo: s.Repo, User: s.User, Keys: s.Keys, Env: s.Env, Memory: s.Memory, CPUs: s.CPUs, Pids: s.Pids, Publish: s.Publish,
 	}, outside)
 	out := boxOf(s.Target, made.Box)
 	out.Alias, out.Pushed, out.Notes = made.Alias, made.Pushed, made.Notes
@@ -195,7 +197,7 @@ func (c *Client) boxes(ctx context.Context, call box.Call, f func(context.Contex
 
 func boxOf(target string, b box.Box) Box {
 	return Box{
-		Name: b.Name, Target: target, ID: b.ID, Image: b.Image, Owner: b.Owner, Worktree: b.Worktree, Repo: b.Repo, User: b.User, HostKey: b.HostKey, Status: b.Status, Created: b.Created,
+		Name: b.Name, Target: target, ID: b.ID, Image: b.Image, Owner: b.Owner, Worktree: b.Worktree, Repo: b.Repo, User: b.User, HostKey: b.HostKey, Status: b.Status, Created: b.Created, Port: b.Port,
 	}
 }
 
@@ -222,4 +224,17 @@ func (c *Client) ConnectBox(ctx context.Context, target, name string, in io.Read
 // BoxAlias is the name of a box for ssh. ok is false if ssh does not know it here.
 func (c *Client) BoxAlias(target, name string) (alias string, ok bool) {
 	return c.parts.Boxes.Alias(target, name)
+}
+
+// BoxPort is a port of a box that is forwarded to this machine.
+type BoxPort = box.Port
+
+// BoxForwarding is what ForwardBox tells; both are required.
+type BoxForwarding = box.Forwarding
+
+// ForwardBox takes connections on this machine's loopback and hands them on to ports of a
+// box until ctx ends, which is no error. Kind conflict: a port here is taken. Kind lost:
+// the box stopped, or the link dropped.
+func (c *Client) ForwardBox(ctx context.Context, target, name string, ports []BoxPort, tell BoxForwarding) error {
+	return c.parts.Boxes.Forward(ctx, target, name, ports, tell)
 }

@@ -39,7 +39,7 @@ func server(t *testing.T) *box.Server {
 			t.Error(err)
 		}
 	})
-	return box.NewServer(p.API())
+	return box.NewServer(p.API(), box.Podman{Version: p.Version, Rootless: p.Rootless})
 }
 
 // TestThread is the life of a box, twice in a row.

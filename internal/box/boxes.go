@@ -55,15 +55,12 @@ type Call struct {
 }
 
 // reads are the verbs that change nothing, which a freeze leaves alone.
-var reads = map[string]bool{"box.list": true, "box.info": true, "box.logs": true, "box.orphans": true}
+var reads = map[string]bool{"box.list": true, "box.info": true, "box.logs": true, "box.orphans": true, "box.check": true}
 
 // On lends f the boxes of a target. Nothing is done there before the intent is on
 // record.
 func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server) error) error {
-	t, err := b.cfg.Target(c.Target)
-	if err == nil {
-		err = remote(t)
-	}
+	t, err := b.Remote(c.Target)
 	if err == nil && b.cfg.Frozen != nil && !reads[c.Verb] {
 		err = b.cfg.Frozen(t.Name)
 	}
@@ -80,13 +77,13 @@ func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server)
 	}
 	var out audit.Outcome
 	if err == nil {
-		err = b.lend(ctx, t, &out, f)
+		err = b.lend(ctx, t, c, &out, f)
 	}
 	out.Err = err
 	return errors.Join(err, b.cfg.Recorder.End(context.WithoutCancel(ctx), id, out))
 }
 
-func (b *Boxes) lend(ctx context.Context, t target.Target, out *audit.Outcome, f func(context.Context, *Server) error) error {
+func (b *Boxes) lend(ctx context.Context, t target.Target, c Call, out *audit.Outcome, f func(context.Context, *Server) error) error {
 	l, err := b.cfg.Links.Get(ctx, t)
 	if err != nil {
 		return noLink(t, err)
@@ -97,11 +94,28 @@ func (b *Boxes) lend(ctx context.Context, t target.Target, out *audit.Outcome, f
 	if host, _, err := net.SplitHostPort(info.Address); err == nil && loopback(host) && !t.AllowLoopback {
 		return notRemote(t, "its address is "+info.Address+", which is this machine")
 	}
+	if host, _, err := net.SplitHostPort(info.Address); err == nil && t.Jump == "" {
+		if err := b.cfg.Laptop.Entries.Readdress(ctx, "."+t.Name, host); err != nil {
+			return err
+		}
+	}
+	frozen := make(chan error, 1)
+	if reads[c.Verb] {
+		frozen <- nil
+	} else {
+		go func() { frozen <- frozenThere(ctx, l, t.Name) }()
+	}
 	p, err := podman.Open(ctx, l)
+	if ferr := <-frozen; ferr != nil {
+		if p != nil {
+			_ = p.Close() // nothing was done with it
+		}
+		return ferr
+	}
 	if err != nil {
 		return noPodman(t, "", err)
 	}
-	err = f(ctx, NewServer(p.API()))
+	err = f(ctx, NewServer(p.API(), Podman{p.Version, p.Socket, p.Rootless}))
 	if errors.Is(err, errAPI) {
 		err = noPodman(t, p.Socket, err)
 	}
@@ -122,4 +136,24 @@ func remote(t target.Target) error {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
+}
+
+// Remote returns a target that may have boxes. It does no I/O.
+func (b *Boxes) Remote(name string) (target.Target, error) {
+	t, err := b.cfg.Target(name)
+	if err == nil {
+		err = remote(t)
+	}
+	return t, err
+}
+
+// Check returns what boxes find on a target, or why there can be none.
+func (b *Boxes) Check(ctx context.Context, on string) (Podman, error) {
+	var of Podman
+	err := b.On(ctx, Call{Target: on, Verb: "box.check"}, func(ctx context.Context, s *Server) error {
+		of = s.of
+		_, err := modeFor(of.Version, of.Rootless)
+		return err
+	})
+	return of, err
 }

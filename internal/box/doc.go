@@ -24,6 +24,12 @@
 // # Confinement
 //
 // No new privileges, the capabilities that sshd and package tools need and no others,
-// limits on memory, processes and processors, a network namespace of its own (on the
-// network that the boxes of a server share), and no socket of the server.
+// limits on memory, processes and processors, a network stack of its own behind no bridge,
+// and no socket of the server.
+//
+// # Ports
+//
+// Forward carries connections of this machine into a box over one SSH connection, which
+// runs on the streams of a command there. Publish lets sshd of a box listen on a port of
+// the server; nothing else ever does.
 package box

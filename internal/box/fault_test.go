@@ -101,7 +101,7 @@ func apis(t *testing.T) func(f *faulty) *Server {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = api.Close() })
-		return NewServer(api)
+		return NewServer(api, Podman{Version: p.Version, Rootless: p.Rootless})
 	}
 }
 
@@ -160,6 +160,7 @@ func TestFaults(t *testing.T) {
 		return s.Create(t.Context(), spec, steps...)
 	}
 	for _, lost := range []bool{false, true} {
+		spec.Publish = lost // one way each
 		// A volume that was kept on purpose.
 		kept := []string{workVolume("f")}
 		if _, err := good.api.VolumeCreate(t.Context(), client.VolumeCreateOptions{Name: kept[0], Labels: Spec{Name: "f", Owner: "ann@laptop", made: "before"}.labels()}); err != nil {

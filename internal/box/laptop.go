@@ -56,6 +56,9 @@ func (b *Boxes) Create(ctx context.Context, on string, spec Spec, o Outside) (Ma
 		if err == nil {
 			out.Box, err = s.Create(ctx, spec, steps...)
 		}
+		if err == nil && spec.Publish && t.Jump != "" {
+			out.Notes = append(out.Notes, "the server is behind "+t.Jump+": 'ssh "+out.Alias+"' goes through the target all the same")
+		}
 		return err
 	})
 	return out, err
@@ -89,12 +92,16 @@ func (b *Boxes) outside(ctx context.Context, t target.Target, spec Spec, o Outsi
 	return append(list, p.steps(ctx, out)...), nil
 }
 
-// entry makes ssh know a box.
+// entry makes ssh know a box. One that is published is reached by itself, but for a
+// server behind another one, of whose ports nothing is known.
 func (l Laptop) entry(ctx context.Context, t target.Target, bx Box, identity string) error {
-	alias := Alias(bx.Name, t.Name)
-	return l.Entries.Put(ctx, sshentry.Entry{
-		Alias: alias, Host: t.Host, User: bx.User, Identity: identity, Proxy: []string{l.Program, "box", "connect", "-t", t.Name, bx.Name},
-	}, bx.HostKey)
+	e := sshentry.Entry{Alias: Alias(bx.Name, t.Name), Host: t.Host, User: bx.User, Identity: identity}
+	if bx.Port != 0 && t.Jump == "" {
+		e.Port = bx.Port
+	} else {
+		e.Proxy = []string{l.Program, "box", "connect", "-t", t.Name, bx.Name}
+	}
+	return l.Entries.Put(ctx, e, bx.HostKey)
 }
 
 func (l Laptop) entryStep(t target.Target, spec Spec, o Outside, alias string) Step {
@@ -115,11 +122,12 @@ type project struct {
 
 // projectText makes the repository of a box. Its arguments are the account, a branch, and
 // name and address for commits. It says whether there were commits before: those of a
-// volume that was kept. git init mends a repository whose making was broken off, and
-// changes nothing of a whole one.
+// volume that was kept. git init mends a repository whose making was broken off, but
+// for its lock, and changes nothing of a whole one.
 const projectText = `set -eu
 export HOME="/home/$1"
 cd /workspace/project
+rm -f .git/config.lock
 git init -q .
 if git rev-parse -q --verify HEAD >/dev/null 2>&1; then echo started; elif [ -n "$2" ]; then git symbolic-ref HEAD "refs/heads/$2"; fi
 git config receive.denyCurrentBranch updateInstead

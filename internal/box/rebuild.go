@@ -22,7 +22,8 @@ func lastName(name string) string { return containerName(name) + ".last" }
 
 // Rebuild gives a box a new container of its image, as the image now is, or of another one.
 // Volumes, host key and limits stay. The old container runs until the new one is ready,
-// and goes on if that fails. image may be "".
+// and goes on if that fails; one that is published is stopped before, for both want its port,
+// and started again. image may be "".
 func (s *Server) Rebuild(ctx context.Context, name, image string) (Box, error) {
 	old, err := s.Get(ctx, name)
 	if err != nil {
@@ -43,7 +44,7 @@ func (s *Server) Rebuild(ctx context.Context, name, image string) (Box, error) {
 	if err != nil {
 		return Box{}, err
 	}
-	spec.made = rand.Text()
+	spec.made, spec.port = rand.Text(), old.Port
 	var st steps
 	id, err := s.replace(ctx, old, spec, key, &st)
 	if err != nil {
@@ -60,6 +61,12 @@ func (s *Server) Rebuild(ctx context.Context, name, image string) (Box, error) {
 // old one last. It returns the new one.
 func (s *Server) replace(ctx context.Context, old Box, spec Spec, key HostKey, st *steps) (id string, err error) {
 	next := nextName(spec.Name)
+	if spec.network, err = modeFor(s.of.Version, s.of.Rootless); err != nil {
+		return "", err
+	}
+	if err := s.clearPort(ctx, old, spec, st); err != nil {
+		return "", err
+	}
 	if err := s.container(ctx, next, spec, st); err != nil {
 		return "", err
 	}
@@ -91,6 +98,17 @@ func (s *Server) replace(ctx context.Context, old Box, spec Spec, key HostKey, s
 		return "", diag.New(diag.Partial, "rebuild "+old.Name, "see what is left: 'bowline box prune'", "the new container runs, and whether the old one is gone is not known: %w", errors.Join(err, gone))
 	}
 	return "", err
+}
+
+// clearPort stops a container whose port the new one gets: two cannot have it.
+func (s *Server) clearPort(ctx context.Context, old Box, spec Spec, st *steps) error {
+	if spec.port == 0 || old.Status != "running" {
+		return nil
+	}
+	return st.do(ctx, func(ctx context.Context) error { return s.stop(ctx, old.ID) }, func(ctx context.Context) error {
+		_, err := s.api.ContainerStart(ctx, old.ID, client.ContainerStartOptions{})
+		return failed("start the old container again", err)
+	})
 }
 
 // rename gives a container a name. It is no error if it has that name already.

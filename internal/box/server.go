@@ -18,10 +18,20 @@ import (
 )
 
 // Server is the boxes of one Podman. Methods may be called concurrently.
-type Server struct{ api *client.Client }
+type Server struct {
+	api *client.Client
+	of  Podman
+}
 
-// NewServer returns the boxes behind an API.
-func NewServer(api *client.Client) *Server { return &Server{api} }
+// Podman is what must be known of one.
+type Podman struct {
+	Version  string // as in 4.3.1; hostile text
+	Socket   string // path on the target
+	Rootless bool   // it runs as an account that is not root
+}
+
+// NewServer returns the boxes behind the API of a Podman.
+func NewServer(api *client.Client, of Podman) *Server { return &Server{api, of} }
 
 // capabilities are what sshd needs to let an account in, and what package tools need to
 // give files away. None of them reaches outside of the container.
@@ -59,6 +69,11 @@ func (s *Server) create(ctx context.Context, spec Spec, st *steps, more []Step) 
 			return Box{}, err
 		}
 	}
+	mode, err := modeFor(s.of.Version, s.of.Rootless)
+	if err != nil {
+		return Box{}, err
+	}
+	spec.network = mode
 	key, err := newHostKey(spec.Name)
 	if err != nil {
 		return Box{}, err
@@ -84,12 +99,18 @@ func (s *Server) create(ctx context.Context, spec Spec, st *steps, more []Step) 
 
 // container makes one of this name and starts it.
 func (s *Server) container(ctx context.Context, name string, spec Spec, st *steps) error {
-	err := st.do(ctx, func(ctx context.Context) error {
-		_, err := s.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: name, Config: config(spec), HostConfig: hostConfig(spec)})
-		return failed("make container", err)
+	return st.do(ctx, func(ctx context.Context) error {
+		if spec.Publish {
+			return s.publish(ctx, name, spec)
+		}
+		return s.run(ctx, name, spec)
 	}, func(ctx context.Context) error { return s.takeBack(ctx, name, spec.made) })
+}
+
+func (s *Server) run(ctx context.Context, name string, spec Spec) error {
+	_, err := s.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: name, Config: config(spec), HostConfig: hostConfig(spec)})
 	if err != nil {
-		return err
+		return failed("make container", err)
 	}
 	_, err = s.api.ContainerStart(ctx, name, client.ContainerStartOptions{})
 	return failed("start container", err)
@@ -126,7 +147,10 @@ func (s *Server) ready(ctx context.Context, container string, spec Spec, key Hos
 	if err := s.account(ctx, on, spec); err != nil {
 		return err
 	}
-	return s.admit(ctx, on, key)
+	if err := s.admit(ctx, on, key); err != nil || !spec.Publish {
+		return err
+	}
+	return s.script(ctx, on, script{"wait for sshd", "the image needs OpenSSH's sshd and grep", listenText}, "")
 }
 
 // volume makes one that is not there. One that was kept on purpose is used again, and
@@ -157,8 +181,12 @@ func config(spec Spec) *container.Config {
 	for _, k := range slices.Sorted(maps.Keys(spec.Env)) {
 		env = append(env, k+"="+spec.Env[k])
 	}
+	first := keepAlive
+	if spec.Publish {
+		first = listenAlive
+	}
 	return &container.Config{
-		Image: spec.Image, Hostname: spec.Name, Labels: spec.labels(), Env: env, Entrypoint: keepAlive[:1], Cmd: keepAlive[1:], WorkingDir: "/", User: "0:0",
+		Image: spec.Image, Hostname: spec.Name, Labels: spec.labels(), Env: env, Entrypoint: first[:1], Cmd: first[1:], WorkingDir: "/", User: "0:0",
 	}
 }
 
@@ -166,6 +194,7 @@ func hostConfig(spec Spec) *container.HostConfig {
 	pids := spec.Pids
 	return &container.HostConfig{
 		CapDrop: []string{"ALL"}, CapAdd: capabilities, SecurityOpt: []string{"no-new-privileges"},
+		NetworkMode: container.NetworkMode(spec.network), PortBindings: bindings(spec),
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyUnlessStopped},
 		Resources:     container.Resources{Memory: spec.Memory, NanoCPUs: int64(spec.CPUs * 1e9), PidsLimit: &pids},
 		Mounts: []mount.Mount{
@@ -232,7 +261,7 @@ func (s *Server) list(ctx context.Context, label string) ([]Box, error) {
 		}
 		out = append(out, Box{
 			Name: c.Labels[labelName], ID: c.ID, Image: c.Labels[labelImage], Owner: c.Labels[labelOwner], Worktree: c.Labels[labelWorktree],
-			Repo: c.Labels[labelRepo], User: c.Labels[labelUser], Status: string(c.State), Created: time.Unix(c.Created, 0).UTC(),
+			Repo: c.Labels[labelRepo], User: c.Labels[labelUser], Status: string(c.State), Created: time.Unix(c.Created, 0).UTC(), Port: portOf(c.Ports),
 		})
 	}
 	slices.SortFunc(out, func(a, b Box) int { return b.Created.Compare(a.Created) })
@@ -277,9 +306,13 @@ func (s *Server) Stop(ctx context.Context, name string) error {
 	if _, err := s.Get(ctx, name); err != nil {
 		return err
 	}
+	return s.stop(ctx, containerName(name))
+}
+
+func (s *Server) stop(ctx context.Context, container string) error {
 	grace := stopGrace
-	_, err := s.api.ContainerStop(ctx, containerName(name), client.ContainerStopOptions{Timeout: &grace})
-	return failed("stop "+name, err)
+	_, err := s.api.ContainerStop(ctx, container, client.ContainerStopOptions{Timeout: &grace})
+	return failed("stop "+container, err)
 }
 
 // String names a box for people.

@@ -37,8 +37,11 @@ type Spec struct {
 	Memory   int64   // bytes; default 4 GiB
 	CPUs     float64 // default none
 	Pids     int64   // default 4096
+	Publish  bool    // sshd listens on a port of the server
 
-	made string // random
+	made    string // random
+	network string // mode of Podman
+	port    int    // of the server, with Publish; 0 until it is chosen
 }
 
 // rest is what a rebuild needs of a Spec and has no label of its own.
@@ -47,6 +50,8 @@ type rest struct {
 	Memory int64             `json:"memory"`
 	CPUs   float64           `json:"cpus,omitempty"`
 	Pids   int64             `json:"pids"`
+
+	Publish bool `json:"publish,omitempty"`
 }
 
 // Box is one that there is.
@@ -61,6 +66,7 @@ type Box struct {
 	HostKey  string // of its sshd, as in known_hosts; only from Create
 	Status   string // "running", "exited", "created", "paused"...
 	Created  time.Time
+	Port     int // of the server, where sshd listens; 0 for none
 }
 
 // Defaults of a Spec.
@@ -129,7 +135,7 @@ func NameFor(owner, worktree string) string {
 }
 
 func (s Spec) labels() map[string]string {
-	r, err := json.Marshal(rest{s.Env, s.Memory, s.CPUs, s.Pids})
+	r, err := json.Marshal(rest{Env: s.Env, Memory: s.Memory, CPUs: s.CPUs, Pids: s.Pids, Publish: s.Publish})
 	if err != nil {
 		panic(err) // numbers and strings: CPUs is finite, see check
 	}
@@ -146,7 +152,7 @@ func specOf(labels map[string]string) (Spec, error) {
 	}
 	s := Spec{
 		Name: labels[labelName], Image: labels[labelImage], Owner: labels[labelOwner], Worktree: labels[labelWorktree], Repo: labels[labelRepo], User: labels[labelUser],
-		Env: r.Env, Memory: r.Memory, CPUs: r.CPUs, Pids: r.Pids,
+		Env: r.Env, Memory: r.Memory, CPUs: r.CPUs, Pids: r.Pids, Publish: r.Publish,
 	}
 	return s, s.check()
 }

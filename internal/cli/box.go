@@ -30,7 +30,7 @@ NAME defaults to the box of the git worktree you stand in.`,
 	}
 	cmd.AddCommand(newBoxCreate(env), newBoxList(env), newBoxInfo(env), newBoxExec(env), newBoxMove(env, "start", "Start a stopped box", (*bowline.Client).StartBox),
 		newBoxMove(env, "stop", "Stop a box; its volumes stay", (*bowline.Client).StopBox), newBoxRemove(env), newBoxConnect(env),
-		newBoxSSH(env), newBoxPush(env), newBoxPull(env), newBoxRebuild(env), newBoxLogs(env), newBoxStatus(env), newBoxPrune(env))
+		newBoxSSH(env), newBoxPush(env), newBoxPull(env), newBoxRebuild(env), newBoxLogs(env), newBoxStatus(env), newBoxPrune(env), newBoxPort(env), newBoxSetup(env))
 	return cmd
 }
 
@@ -39,7 +39,9 @@ type boxOptions struct {
 	spec   bowline.BoxSpec
 	memory string
 	env    []string
-	key    string
+
+	publish string
+	key     string
 }
 
 func newBoxCreate(env *Env) *cobra.Command {
@@ -68,6 +70,7 @@ If a step fails, all of it is taken back. A volume that was kept by 'bowline box
 	f.StringArrayVar(&o.env, "env", nil, "set NAME=VALUE in the box; may be repeated")
 	f.StringVar(&o.key, "authorized-keys", "", "file of public keys that may log in (default ~/.ssh/id_*.pub and that of the target)")
 	f.StringVar(&o.spec.Branch, "branch", "", "branch that is pushed first (default the current one)")
+	f.StringVar(&o.publish, "publish", "none", "none, or server: sshd listens on a port of the server, for direct 'ssh -p'")
 	f.BoolVar(&o.spec.NoGit, "no-git", false, "add no git remote, push nothing")
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		return env.withClient(cmd.Context(), func(c *bowline.Client) error { return env.createBox(cmd.Context(), c, o, a) })
@@ -88,6 +91,9 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 		return diag.New(diag.Usage, "make box", "give a name: 'bowline box create NAME'", "this directory is in no git worktree")
 	}
 	if spec.Memory, err = memory(o.memory); err != nil {
+		return err
+	}
+	if spec.Publish, err = published(o.publish); err != nil {
 		return err
 	}
 	spec.Env = map[string]string{}
@@ -238,10 +244,11 @@ type jsonBox struct {
 	User     string    `json:"user"`
 	ID       string    `json:"id"`
 	Created  time.Time `json:"created"`
+	Port     int       `json:"port,omitempty"` // of the server
 }
 
 func newJSONBox(b bowline.Box) jsonBox {
-	return jsonBox{b.Name, b.Target, b.Status, b.Image, b.Owner, b.Worktree, b.User, b.ID, b.Created}
+	return jsonBox{b.Name, b.Target, b.Status, b.Image, b.Owner, b.Worktree, b.User, b.ID, b.Created, b.Port}
 }
 
 func newBoxList(env *Env) *cobra.Command {
@@ -312,7 +319,7 @@ func newBoxInfo(env *Env) *cobra.Command {
 				return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "box": newJSONBox(b)})
 			}
 			w := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
-			for _, kv := range [][2]string{{"name", b.Name}, {"target", b.Target}, {"status", b.Status}, {"image", b.Image}, {"user", b.User}, {"ssh", alias(c, on, name)}, {"owner", b.Owner}, {"worktree", b.Worktree}, {"created", b.Created.Local().Format(time.DateTime)}} {
+			for _, kv := range [][2]string{{"name", b.Name}, {"target", b.Target}, {"status", b.Status}, {"image", b.Image}, {"user", b.User}, {"ssh", alias(c, on, name)}, {"published", direct(cmd.Context(), c, b)}, {"owner", b.Owner}, {"worktree", b.Worktree}, {"created", b.Created.Local().Format(time.DateTime)}} {
 				fmt.Fprintf(w, "%s\t%s\n", kv[0], safe(kv[1]))
 			}
 			return w.Flush()

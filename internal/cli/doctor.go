@@ -46,7 +46,7 @@ func runDoctor(ctx context.Context, env *Env, selector string, attack, asJSON bo
 		if selector == "" {
 			return here
 		}
-		there := testTargets(ctx, env, c, selector, attack, asJSON)
+		there := testTargets(ctx, env, c, selector, testing{attack: attack, asJSON: asJSON})
 		if here == nil || there == nil {
 			return cmp.Or(here, there)
 		}

@@ -344,41 +344,62 @@ func (env *Env) showTarget(t bowline.TargetInfo, asJSON bool) error {
 }
 
 func newTargetTest(env *Env) *cobra.Command {
-	var asJSON, attack bool
+	var asJSON, attack, boxes bool
 	cmd := &cobra.Command{
 		Use: "test SELECTOR", Short: "Connect, and report what a target can do",
 		Long: `Connect to targets and report connect time, host key, login, kernel, bubblewrap, and
-whether a sandboxed command works, one line each, with the remedy where one fails.
+whether a sandboxed command works, one line each, with the remedy where one fails. For
+boxes it reports Podman, its socket, and as whom it runs; a target that has none fails the
+test with --boxes only.
 
 Exit codes: 0 all passed, 1 a check failed, 10 unreachable, 11 untrusted, 12 login refused.`,
 		Args: args(cobra.ExactArgs(1)), ValidArgsFunction: completeTargets(env),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			return env.withClient(cmd.Context(), func(c *bowline.Client) error {
-				return testTargets(cmd.Context(), env, c, a[0], attack, asJSON)
+				return testTargets(cmd.Context(), env, c, a[0], testing{attack, boxes, asJSON})
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document a target")
 	cmd.Flags().BoolVar(&attack, "attack", false, "also try to break out of the sandbox")
+	cmd.Flags().BoolVar(&boxes, "boxes", false, "fail where there can be no boxes")
 	return cmd
 }
 
-func testTargets(ctx context.Context, env *Env, c *bowline.Client, selector string, attack, asJSON bool) error {
+// testing is how targets are tested.
+type testing struct{ attack, boxes, asJSON bool }
+
+func testTargets(ctx context.Context, env *Env, c *bowline.Client, selector string, how testing) error {
 	names, err := targetNames(ctx, c, selector)
 	if err != nil {
 		return err
 	}
 	var failure error
 	for _, name := range names {
-		report, err := c.TestTarget(ctx, name, attack)
+		report, err := c.TestTarget(ctx, name, how.attack)
 		if err == nil {
-			err = env.printReport(report, asJSON)
+			report = testBoxes(ctx, c, report, how.boxes)
+			err = env.printReport(report, how.asJSON)
 		}
 		if err != nil && failure == nil {
 			failure = err
 		}
 	}
 	return failure
+}
+
+// testBoxes adds what boxes find, unless the target cannot be reached. Where there can be
+// none it is a failure only if it must not be.
+func testBoxes(ctx context.Context, c *bowline.Client, r bowline.TestReport, must bool) bowline.TestReport {
+	if len(r.Checks) == 0 || !r.Checks[0].OK {
+		return r
+	}
+	check := c.TestBoxes(ctx, r.Target)
+	if !check.OK && !must {
+		check = bowline.Check{Name: check.Name, OK: true, Detail: "no boxes here; why: 'bowline target test --boxes " + r.Target + "', to change it: 'bowline box setup -t " + r.Target + "'"}
+	}
+	r.Checks = append(r.Checks, check)
+	return r
 }
 
 // jsonCheck is one line of a report as JSON.

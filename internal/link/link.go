@@ -135,6 +135,21 @@ func (l *Link) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	return d.Dial(ctx, network, addr)
 }
 
+// Keep starts a process that stays as long as the connection does, which may be longer than
+// this program runs, or finds the one that was started before, and returns the first line
+// that it printed. With only none is started, and "" means that there is none. ok is false
+// where connections end with this program.
+func (l *Link) Keep(ctx context.Context, line string, only bool) (first string, ok bool, err error) {
+	k, ok := l.conn.(interface {
+		Keep(ctx context.Context, line string, only bool) (string, error)
+	})
+	if !ok {
+		return "", false, nil
+	}
+	first, err = k.Keep(ctx, line, only)
+	return first, true, err
+}
+
 func (l *Link) begin(ctx context.Context, open func() (transport.Process, error)) (transport.Process, error) {
 	select {
 	case <-ctx.Done():

@@ -6,7 +6,8 @@
 //
 // The socket of the account (rootless) or of the system (rootful), as in
 // podman-system-service(1). Where neither answers, [Open] starts "podman system
-// service" for as long as the link lives; it ends with its session.
+// service" for as long as the link lives; it ends with its session. On a link that is kept
+// by the background process it stays for the next invocation.
 //
 // # Errors
 //
@@ -20,6 +21,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -38,19 +40,25 @@ const minMajor = 4
 type Link interface {
 	transport.Conn
 	Dial(ctx context.Context, network, addr string) (net.Conn, error)
+	Keep(ctx context.Context, line string, only bool) (first string, ok bool, err error)
 }
 
 // Podman is the API of one target. Methods may be called concurrently. It must be
 // closed; the link stays.
 type Podman struct {
 	api     *client.Client
-	service transport.Process // nil unless it was started by Open
+	service transport.Process // nil unless it was started by Open and ends with it
 	Socket  string            // path on the target
 	Version string            // of Podman; hostile text
+	// Rootless reports that Podman runs as the account, which is not root.
+	Rootless bool
 }
 
 // Open finds the socket of Podman, or starts its service.
 func Open(ctx context.Context, l Link) (*Podman, error) {
+	if p, err := known(ctx, l); p != nil || err != nil {
+		return p, err
+	}
 	where, err := look(ctx, l)
 	if err != nil {
 		return nil, err
@@ -61,6 +69,27 @@ func Open(ctx context.Context, l Link) (*Podman, error) {
 		}
 	}
 	return start(ctx, l, where)
+}
+
+// systemSocket is that of the system's Podman, which root uses first.
+const systemSocket = "/run/podman/podman.sock"
+
+// known connects to what can be found without asking the target: the system's socket for
+// root, or the service that another invocation left with the link. nil: there is none.
+func known(ctx context.Context, l Link) (*Podman, error) {
+	first, _, err := l.Keep(ctx, serviceLine, true)
+	_, socket, ok := strings.Cut(first, announce)
+	if err != nil || !ok {
+		socket = systemSocket
+	}
+	if !ok && l.Info().Login != "root" {
+		return nil, nil
+	}
+	p, err := connect(ctx, l, socket)
+	if err != nil && diag.KindOf(err) != diag.Refused {
+		return nil, nil // it is looked for from the beginning
+	}
+	return p, err
 }
 
 // place is what a target says of itself.
@@ -87,7 +116,7 @@ func look(ctx context.Context, l Link) (place, error) {
 	if words[0] != "0" {
 		w.sockets = append(w.sockets, "/run/user/"+words[0]+"/podman/podman.sock")
 	}
-	w.sockets = append(w.sockets, "/run/podman/podman.sock")
+	w.sockets = append(w.sockets, systemSocket)
 	return w, nil
 }
 
@@ -105,26 +134,41 @@ func output(ctx context.Context, l transport.Conn, line string) (string, error) 
 	return string(b), err
 }
 
-// connect asks the API at socket who it is.
+// connect asks the API at socket who it is. It asks /_ping, whose answer has the versions in
+// its header: /version takes Podman 4.3 half a second.
 func connect(ctx context.Context, l Link, socket string) (*Podman, error) {
-	api, err := client.New(client.WithHost("http://podman"), client.WithDialContext(func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return l.Dial(ctx, "unix", socket)
-	}))
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return l.Dial(ctx, "unix", socket) }
+	of, err := ping(ctx, dial)
 	if err != nil {
 		return nil, err
 	}
-	v, err := api.ServerVersion(ctx, client.ServerVersionOptions{})
-	if err != nil {
-		_ = api.Close() // nothing was done with it
-		return nil, err
-	}
-	p := &Podman{api: api, Socket: socket, Version: v.Version}
-	major, _, _ := strings.Cut(v.Version, ".")
+	major, _, _ := strings.Cut(of.podman, ".")
 	if n, err := strconv.Atoi(major); err != nil || n < minMajor {
-		_ = api.Close()
-		return nil, diag.New(diag.Refused, "speak to Podman", "install Podman 4 or newer on the target", "it has version %q", v.Version)
+		return nil, diag.New(diag.Refused, "speak to Podman", "install Podman 4 or newer on the target", "it has version %q", of.podman)
 	}
-	return p, nil
+	api, err := client.New(client.WithHost("http://podman"), client.WithAPIVersion(of.api), client.WithDialContext(dial))
+	if err != nil {
+		return nil, err
+	}
+	return &Podman{api: api, Socket: socket, Version: of.podman, Rootless: l.Info().Login != "root" && socket != systemSocket}, nil
+}
+
+// versions are those of Podman and of the API that it offers to clients of Docker's.
+type versions struct{ podman, api string }
+
+func ping(ctx context.Context, dial func(context.Context, string, string) (net.Conn, error)) (versions, error) {
+	transport := &http.Transport{DialContext: dial}
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://podman/_ping", nil)
+	if err != nil {
+		return versions{}, err
+	}
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		return versions{}, err
+	}
+	v := versions{res.Header.Get("Libpod-Api-Version"), res.Header.Get("Api-Version")}
+	return v, res.Body.Close()
 }
 
 // startFor is how long the service may take to listen.
@@ -137,13 +181,9 @@ func start(ctx context.Context, l Link, w place) (*Podman, error) {
 		return nil, diag.New(diag.Unreachable, "speak to Podman", "install it on the target, see 'bowline box setup'",
 			"no socket answers (%s) and there is no program podman", strings.Join(w.sockets, ", "))
 	}
-	proc, err := l.Start(ctx, serviceLine)
+	proc, socket, err := service(ctx, l)
 	if err != nil {
-		return nil, diag.New(diag.Unreachable, "start Podman's service", "", "%w", err)
-	}
-	socket, err := announced(ctx, proc)
-	if err != nil {
-		return nil, errors.Join(err, proc.Close())
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, startFor)
 	defer cancel()
@@ -155,10 +195,47 @@ func start(ctx context.Context, l Link, w place) (*Podman, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(diag.New(diag.Unreachable, "start Podman's service", "look at it there: 'podman system service --time 0 unix:///tmp/p.sock'", "it does not answer: %w", err), proc.Close())
+			return nil, errors.Join(diag.New(diag.Unreachable, "start Podman's service", "look at it there: 'podman system service --time 0 unix:///tmp/p.sock'", "it does not answer: %w", err), closeService(proc))
 		case <-time.After(wait):
 		}
 	}
+}
+
+// service starts the service with the link, or as long as the link is kept, when proc is nil.
+func service(ctx context.Context, l Link) (proc transport.Process, socket string, err error) {
+	first, ok, err := l.Keep(ctx, serviceLine, false)
+	if !ok && err == nil {
+		proc, err = l.Start(ctx, serviceLine)
+	}
+	if err != nil {
+		return nil, "", diag.New(diag.Unreachable, "start Podman's service", "", "%w", err)
+	}
+	if ok {
+		socket, err = socketOf(first)
+		return nil, socket, err
+	}
+	if socket, err = announced(ctx, proc); err != nil {
+		return nil, "", errors.Join(err, proc.Close())
+	}
+	return proc, socket, nil
+}
+
+func closeService(proc transport.Process) error {
+	if proc == nil {
+		return nil
+	}
+	return errors.Join(proc.Stdin().Close(), proc.Close())
+}
+
+// announce stands before the path of the socket in what serviceLine prints.
+const announce = "BOWLINE-"
+
+func socketOf(line string) (string, error) {
+	_, socket, ok := strings.Cut(line, announce)
+	if !ok || !strings.HasPrefix(socket, "/") {
+		return "", diag.New(diag.Unreachable, "start Podman's service", "", "the target answered %q", line)
+	}
+	return socket, nil
 }
 
 // serviceLine starts the service at a socket in a private directory, says where, and
@@ -179,20 +256,12 @@ func announced(ctx context.Context, proc transport.Process) (string, error) {
 		}
 		line = append(line, b[0])
 	}
-	_, socket, ok := strings.Cut(string(line), "BOWLINE-")
-	if !ok || !strings.HasPrefix(socket, "/") {
-		return "", diag.New(diag.Unreachable, "start Podman's service", "", "the target answered %q", line)
-	}
-	return socket, nil
+	return socketOf(string(line))
 }
 
-// Close ends a service that Open started.
+// Close ends a service that Open started, unless it stays with a link that is kept.
 func (p *Podman) Close() error {
-	err := p.api.Close()
-	if p.service != nil {
-		err = errors.Join(err, p.service.Stdin().Close(), p.service.Close())
-	}
-	return err
+	return errors.Join(p.api.Close(), closeService(p.service))
 }
 
 // API is the client of the Docker-compatible API.

@@ -99,6 +99,25 @@ func (f Files) remove(alias string) error {
 		edit(f.KnownHosts(), func(b []byte) ([]byte, error) { return unpin(b, alias), nil }))
 }
 
+// Readdress gives the entries that connect by themselves, of aliases that end in suffix,
+// another host. What has it already is not written.
+func (f Files) Readdress(ctx context.Context, suffix, host string) error {
+	b, err := os.ReadFile(f.Config())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if after, aerr := readdress(b, suffix, host); err == nil && aerr == nil && bytes.Equal(b, after) {
+		return nil
+	}
+	err = f.locked(ctx, func() error {
+		return edit(f.Config(), func(b []byte) ([]byte, error) { return readdress(b, suffix, host) })
+	})
+	if err != nil {
+		return diag.New(diag.Failure, "write the address "+host+" for ssh", "correct it in "+f.Config(), "%w", err)
+	}
+	return nil
+}
+
 // Has reports whether there is an entry.
 func (f Files) Has(alias string) bool {
 	b, err := os.ReadFile(f.Config())

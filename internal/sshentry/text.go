@@ -21,6 +21,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -31,7 +32,8 @@ type Entry struct {
 	User        string   // account in the box
 	Identity    string   // private key; "" leaves the choice to ssh
 	KnownHosts  string   // file that pins the box
-	Proxy       []string // program and arguments that carry the connection
+	Proxy       []string // program and arguments that carry the connection; not with Port
+	Port        int      // of Host, to which ssh connects by itself; 0 for none
 	ControlPath string   // "" for no shared connection
 }
 
@@ -55,7 +57,12 @@ func (e Entry) block() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	fields := [][2]string{{"HostName", percent(e.Host)}, {"HostKeyAlias", HostKeyAlias(e.Alias)}, {"User", e.User}}
+	fields := [][2]string{{"HostName", percent(e.Host)}}
+	if e.Port != 0 {
+		proxy = "none" // whatever stands for all hosts elsewhere
+		fields = append(fields, [2]string{"Port", strconv.Itoa(e.Port)})
+	}
+	fields = append(fields, [2]string{"HostKeyAlias", HostKeyAlias(e.Alias)}, [2]string{"User", e.User})
 	if e.Identity != "" {
 		fields = append(fields, [2]string{"IdentityFile", percent(e.Identity)})
 	}
@@ -132,6 +139,35 @@ func put(config []byte, e Entry) ([]byte, error) {
 		out = append(out, '\n')
 	}
 	return append(out, block...), nil
+}
+
+// readdress gives blocks that connect by themselves, of aliases that end in suffix, another
+// host. Without one the bytes are returned as they are.
+func readdress(config []byte, suffix, host string) ([]byte, error) {
+	word, err := value(percent(host))
+	if err != nil {
+		return nil, err
+	}
+	var out []byte
+	var named int // where the HostName of a block of ours stands in out; 0 for none
+	var line []byte
+	inside := false
+	for line = range bytes.Lines(config) {
+		text := strings.TrimRight(string(line), "\r\n")
+		alias, begins := strings.CutPrefix(text, "# box ")
+		switch {
+		case begins && strings.HasSuffix(alias, suffix+" begins"):
+			inside, named = true, 0
+		case begins:
+			inside = false
+		case inside && strings.HasPrefix(text, "  HostName "):
+			named = len(out)
+		case inside && named > 0 && strings.HasPrefix(text, "  Port "):
+			out = append(out[:named], "  HostName "+word+"\n"...)
+		}
+		out = append(out, line...)
+	}
+	return out, nil
 }
 
 // header is the first line of our ssh_config.

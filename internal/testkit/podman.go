@@ -28,18 +28,37 @@ func PodmanHost(t testing.TB, opts ...SSHDOption) *Server {
 	Tool(t, "podman")
 	dir := Dir(t)
 	env := podmanFiles(t, dir)
+	if out, err := podmanCommand(env, "podman image exists "+BoxImage+" || tar -C "+boxRoot(t)+" -cf - . | podman import -q - "+BoxImage).CombinedOutput(); err != nil {
+		t.Fatalf("import the image: %v\n%s", err, out)
+	}
+	s := SSHD(t, append(opts, withoutCgroup2, ConfigLines("SetEnv HOME="+dir+"/home "+strings.Join(env, " ")))...)
 	t.Cleanup(func() {
-		cmd := podmanCommand(env, "podman rm --all --force --time 0 >/dev/null 2>&1; podman volume rm --all --force >/dev/null 2>&1; umount -R "+dir+"/root/overlay 2>/dev/null; true")
+		// Where sshd mounts: network namespaces that cannot be seen leave their bridges.
+		cmd := exec.Command("nsenter", "--mount=/proc/"+strconv.Itoa(s.PID)+"/ns/mnt", "sh", "-c", cleanPodman, dir)
+		cmd.Env = append(os.Environ(), env...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("clean up Podman: %v\n%s", err, out)
 		}
 		endMonitors(t, dir)
 	})
-	if out, err := podmanCommand(env, "podman image exists "+BoxImage+" || tar -C "+boxRoot(t)+" -cf - . | podman import -q - "+BoxImage).CombinedOutput(); err != nil {
-		t.Fatalf("import the image: %v\n%s", err, out)
-	}
-	return SSHD(t, append(opts, withoutCgroup2, ConfigLines("SetEnv HOME="+dir+"/home "+strings.Join(env, " ")))...)
+	return s
 }
+
+// Inside runs a shell text where a [PodmanHost] mounts, which nobody else sees; $0 is its
+// argument.
+func (s *Server) Inside(t testing.TB, text, arg string) {
+	t.Helper()
+	if out, err := exec.Command("nsenter", "--mount=/proc/"+strconv.Itoa(s.PID)+"/ns/mnt", "sh", "-c", text, arg).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", text, err, out)
+	}
+}
+
+// cleanPodman takes away all that is in a Podman, whose directory is its name.
+const cleanPodman = `podman rm --all --force --time 0 >/dev/null 2>&1
+podman volume rm --all --force >/dev/null 2>&1
+podman network prune --force >/dev/null 2>&1
+umount -R "$0/root/overlay" 2>/dev/null
+:`
 
 // endMonitors ends the monitors of commands in containers, which wait five minutes for
 // somebody to ask how their command ended, and then make the storage again. They name the

@@ -227,7 +227,7 @@ func (c *conn) Subsystem(ctx context.Context, name string) (transport.Process, e
 	return c.open(ctx, verbSubsystem, start{Line: name})
 }
 
-func (c *conn) open(ctx context.Context, verb string, body start) (transport.Process, error) {
+func (c *conn) open(ctx context.Context, verb string, body any) (transport.Process, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
@@ -251,6 +251,57 @@ func (c *conn) open(ctx context.Context, verb string, body start) (transport.Pro
 		return nil, fmt.Errorf("start command: %w", context.Cause(ctx))
 	}
 }
+
+// Dial connects to a socket as seen from the target, see [link.Link.Dial].
+func (c *conn) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	p, err := c.open(ctx, verbDial, dial{network, addr})
+	if err != nil {
+		return nil, err
+	}
+	return stream{p.(*process), target.Target{Name: c.t.Name}}, nil
+}
+
+// Keep starts a process that stays as long as the link does, or finds the one that was
+// started before, and returns the first line that it printed; with only it starts none, and
+// "" means that there is none.
+func (c *conn) Keep(ctx context.Context, line string, only bool) (string, error) {
+	call, err := c.c.Open(verbKeep, keep{line, only}, nil)
+	if err != nil {
+		return "", fmt.Errorf("keep a process: %w: %w", transport.ErrLost, err)
+	}
+	var res said
+	if err := call.Wait(ctx, &res); err != nil {
+		call.Cancel()
+		return "", fmt.Errorf("keep a process: %w", err)
+	}
+	if res.Why != "" {
+		return "", (&process{end: ended{Why: res.Why}}).failed()
+	}
+	return res.First, nil
+}
+
+// stream is a connection that the background process carries. It has no deadlines.
+type stream struct {
+	p  *process
+	to target.Target
+}
+
+func (s stream) Read(b []byte) (int, error)       { return s.p.call.Stdout.Read(b) }
+func (s stream) Write(b []byte) (int, error)      { return s.p.call.Stdin.Write(b) }
+func (s stream) CloseWrite() error                { return s.p.call.Stdin.Close() }
+func (s stream) Close() error                     { return s.p.Close() }
+func (s stream) LocalAddr() net.Addr              { return addr("local") }
+func (s stream) RemoteAddr() net.Addr             { return addr(s.to.Name) }
+func (s stream) SetDeadline(time.Time) error      { return errDeadline }
+func (s stream) SetReadDeadline(time.Time) error  { return errDeadline }
+func (s stream) SetWriteDeadline(time.Time) error { return errDeadline }
+
+var errDeadline = errors.New("connections over a kept link have no deadlines")
+
+type addr string
+
+func (addr) Network() string  { return "warm" }
+func (a addr) String() string { return string(a) }
 
 // process is one that the background process follows; see [transport.Process].
 type process struct {

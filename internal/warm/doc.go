@@ -103,7 +103,28 @@ type start struct {
 const (
 	verbStart     = "start"
 	verbSubsystem = "subsystem"
+	verbDial      = "dial" // to a socket as seen from the target
+	verbKeep      = "keep" // a process that stays as long as the link
 )
+
+// dial is the body of the verb dial, see [link.Link.Dial].
+type dial struct {
+	Network string `json:"network"`
+	Addr    string `json:"addr"`
+}
+
+// keep is the body of the verb keep. With Only nothing is started.
+type keep struct {
+	Line string `json:"line"`
+	Only bool   `json:"only,omitempty"`
+}
+
+// said is the result of the verb keep: the first line that the process printed, "" with Only
+// if there is none.
+type said struct {
+	First string `json:"first"`
+	Why   string `json:"why,omitempty"` // as in ended
+}
 
 // ended is the result of both. Why is how the process could not be started or followed:
 // busy, lost, none, or other text; "" for its exit.

@@ -41,7 +41,9 @@ type Server struct {
 	spent   bool // memory since it was last given back
 	closing bool
 	links   map[string]*kept
-	stop    context.CancelFunc
+
+	standing map[standingKey]*standing
+	stop     context.CancelFunc
 }
 
 // kept is a link that is kept open.
@@ -58,7 +60,7 @@ const maxHeader = 64 << 10
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, s.stop = context.WithCancel(ctx)
 	defer s.stop()
-	s.links, s.last = map[string]*kept{}, time.Now()
+	s.links, s.standing, s.last = map[string]*kept{}, map[standingKey]*standing{}, time.Now()
 	if s.Idle == 0 {
 		s.Idle = DefaultIdle
 	}
@@ -251,7 +253,7 @@ func (s *Server) lend(ctx context.Context, req request, rw io.ReadWriter) {
 	defer cancel()
 	if req.Op == "conn" {
 		answer(rw, reply{OK: true, Info: l.Info()})
-		_ = frame.Serve(ctx, rw, rw, processes{l}.handle) // the client sees how it ended
+		_ = frame.Serve(ctx, rw, rw, processes{l, s}.handle) // the client sees how it ended
 		return
 	}
 	c := l.Helper(func(ctx context.Context, conn transport.Conn) (*frame.Client, error) {
@@ -314,9 +316,18 @@ func (s *Server) close(req request) {
 }
 
 // processes hands on processes of a link.
-type processes struct{ l *link.Link }
+type processes struct {
+	l *link.Link
+	s *Server
+}
 
 func (p processes) handle(ctx context.Context, r *frame.Request) (any, error) {
+	switch r.Verb {
+	case verbDial:
+		return p.dial(ctx, r)
+	case verbKeep:
+		return p.keep(ctx, r)
+	}
 	var body start
 	if err := r.Decode(&body); err != nil {
 		return nil, err
@@ -344,6 +355,104 @@ func (p processes) handle(ctx context.Context, r *frame.Request) (any, error) {
 		return ended{Why: why(err)}, nil
 	}
 	return ended{Exit: exit}, nil
+}
+
+// dial hands on a connection to a socket of the target.
+func (p processes) dial(ctx context.Context, r *frame.Request) (any, error) {
+	var body dial
+	if err := r.Decode(&body); err != nil {
+		return nil, err
+	}
+	conn, err := p.l.Dial(ctx, body.Network, body.Addr)
+	if err != nil {
+		return ended{Why: why(err)}, nil
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	if err := r.Event(struct{}{}); err != nil { // it was accepted
+		return nil, err
+	}
+	go func() {
+		_, _ = io.Copy(conn, r.Stdin) // either side may stop first
+		if half, ok := conn.(interface{ CloseWrite() error }); ok {
+			_ = half.CloseWrite()
+		}
+	}()
+	_, err = io.Copy(r.Stdout, conn)
+	_ = r.Stdout.Close()
+	if err != nil {
+		return ended{Why: whyLost}, nil
+	}
+	return ended{}, nil
+}
+
+// standing is a process that stays as long as its link.
+type standing struct {
+	ready chan struct{} // closed when first and err are set
+	first string
+	err   error
+}
+
+// standingKey is a process of a link.
+type standingKey struct {
+	l    *link.Link
+	line string
+}
+
+func (p processes) keep(ctx context.Context, r *frame.Request) (any, error) {
+	var body keep
+	if err := r.Decode(&body); err != nil {
+		return nil, err
+	}
+	key := standingKey{p.l, body.Line}
+	p.s.mu.Lock()
+	st := p.s.standing[key]
+	if st == nil && body.Only {
+		p.s.mu.Unlock()
+		return said{}, nil
+	}
+	if st == nil {
+		st = &standing{ready: make(chan struct{})}
+		p.s.standing[key] = st
+		go p.s.stand(key, st)
+	}
+	p.s.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-st.ready:
+	}
+	if st.err != nil {
+		return said{Why: why(st.err)}, nil
+	}
+	return said{First: st.first}, nil
+}
+
+// maxFirst bounds the first line of a process that stays, in bytes.
+const maxFirst = 4 << 10
+
+// stand runs a process until it or its link ends.
+func (s *Server) stand(key standingKey, st *standing) {
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.standing, key)
+	}()
+	proc, err := key.l.Start(context.Background(), key.line)
+	if err != nil {
+		st.err = err
+		close(st.ready)
+		return
+	}
+	defer proc.Close()
+	go func() { _, _ = io.Copy(io.Discard, proc.Stderr()) }()
+	out := bufio.NewReaderSize(proc.Stdout(), maxFirst)
+	line, err := out.ReadSlice('\n')
+	st.first, st.err = strings.TrimSuffix(string(line), "\n"), err
+	close(st.ready)
+	if err == nil {
+		_, _ = io.Copy(io.Discard, out)
+	}
 }
 
 // pump copies output, and reads on where nobody wants it any more.

@@ -90,16 +90,15 @@ type Parts struct {
 
 	redactor *redact.Redactor
 
-	log      *recorder
-	boxLinks *link.Pool // of this process: they reach sockets
-	links    *link.Pool
-	helpers  *link.Helpers
-	store    *sessions
-	warm     warm.Dialer
-	gate     *gate.Gate
-	rules    *rules
-	notices  sync.WaitGroup // commands of [notify] under way
-	runtime  string         // directory of sockets; "" if there is none
+	log     *recorder
+	links   *link.Pool
+	helpers *link.Helpers
+	store   *sessions
+	warm    warm.Dialer
+	gate    *gate.Gate
+	rules   *rules
+	notices sync.WaitGroup // commands of [notify] under way
+	runtime string         // directory of sockets; "" if there is none
 
 	// mu guards cfg, which an edit replaces.
 	mu  sync.Mutex
@@ -219,8 +218,7 @@ func (p *Parts) connect(o Options, home string) {
 		Profile: named, Frozen: frozen.Check, Gate: p.gate,
 	})
 	p.Copier = copier.New(copier.Config{Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Rules: p.transferRules, Now: time.Now, Frozen: frozen.Check, Gate: p.gate})
-	p.boxLinks = link.NewPool(direct, direct)
-	p.Boxes = box.New(box.Config{Target: p.Resolve, Links: p.boxLinks, Recorder: p.log, Frozen: frozen.Check, Gate: p.gate, Laptop: box.Laptop{
+	p.Boxes = box.New(box.Config{Target: p.Resolve, Links: p.links, Recorder: p.log, Frozen: frozen.Check, Gate: p.gate, Laptop: box.Laptop{
 		Entries: sshentry.Files{Dir: filepath.Dir(p.Paths.Config), Home: home, Sockets: p.runtime}, Program: o.Program,
 	}})
 	p.Inventory = inventory.New(inventory.Config{
@@ -388,7 +386,7 @@ func (p *Parts) Recorder() engine.Recorder { return p.log }
 // Close closes links first, so that outcomes can still be recorded.
 func (p *Parts) Close() error {
 	p.notices.Wait()
-	return errors.Join(p.links.Close(), p.boxLinks.Close(), p.store.close(), p.log.close())
+	return errors.Join(p.links.Close(), p.store.close(), p.log.close())
 }
 
 // reloading is an editor whose changes the running client sees.

@@ -21,8 +21,8 @@ func stranger(t *testing.T) *laptop {
 
 func (l *laptop) config(text string) { l.t.Helper(); l.write(".config/bowline/config.toml", text) }
 
-// TestNoConfiguration: without a server every command refuses, with what to type.
-func TestNoConfiguration(t *testing.T) {
+// TestCriterionNoConfiguration: without a server every command refuses, with what to type.
+func TestCriterionNoConfiguration(t *testing.T) {
 	t.Parallel()
 	l := stranger(t)
 	l.write("key.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl\n")
@@ -33,8 +33,8 @@ func TestNoConfiguration(t *testing.T) {
 	l.fails(126, texts, "box", "exec", "x", "--", "id")
 }
 
-// TestNothingLocal: no address of this machine does.
-func TestNothingLocal(t *testing.T) {
+// TestCriterionNothingLocal: no address of this machine does.
+func TestCriterionNothingLocal(t *testing.T) {
 	t.Parallel()
 	l := stranger(t)
 	for _, host := range []string{"localhost", "127.0.0.1", "127.1.2.3", "::1", "0.0.0.0"} {
@@ -45,16 +45,16 @@ func TestNothingLocal(t *testing.T) {
 	l.fails(12, []string{remoteOnly}, "box", "list", "-t", "here")
 }
 
-// TestUnreachable: nobody listens.
-func TestUnreachable(t *testing.T) {
+// TestCriterionUnreachable: nobody listens.
+func TestCriterionUnreachable(t *testing.T) {
 	t.Parallel()
 	l := stranger(t)
 	l.config("[targets.far]\ntype = \"ssh\"\nhost = \"192.0.2.1\"\nport = 9\nuser = \"ann\"\njump = \"near\"\n[targets.near]\ntype = \"ssh\"\nhost = \"127.0.0.1\"\nport = 9\n")
 	l.fails(10, []string{remoteOnly, "host 192.0.2.1, user ann", "podman.sock", "ssh -p 9 ann@192.0.2.1 true", "bowline target test far", "getent hosts"}, "box", "list", "-t", "far")
 }
 
-// TestServerAnswersWrong: a login that is refused, and a host without Podman.
-func TestServerAnswersWrong(t *testing.T) {
+// TestCriterionServerAnswersWrong: a login that is refused, and a host without Podman.
+func TestCriterionServerAnswersWrong(t *testing.T) {
 	t.Parallel()
 	l := newLaptop(t)
 	good := l.read(".config/bowline/config.toml")
@@ -93,8 +93,8 @@ func TestServerAnswersWrong(t *testing.T) {
 	})
 }
 
-// TestNoPodman: a server that has none.
-func TestNoPodman(t *testing.T) {
+// TestCriterionNoPodman: a server that has none.
+func TestCriterionNoPodman(t *testing.T) {
 	t.Parallel()
 	home := testkit.Dir(t)
 	l := &laptop{t: t, home: home, dir: home, server: testkit.SSHD(t, testkit.ConfigLines("SetEnv PATH=/nonexistent"))}

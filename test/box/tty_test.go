@@ -9,11 +9,11 @@ import (
 	"github.com/creack/pty"
 )
 
-// terminal runs a command in a box on a terminal: its size, a change of it, Ctrl-C, and
+// terminal runs a command in a box on a terminal: its size, which may come after its start, a change of it, Ctrl-C, and
 // the exit code.
 func (l *laptop) terminal(t *testing.T, name string) {
 	cmd := exec.CommandContext(t.Context(), program, "box", "exec", "-t", "dev1", name, "--tty", "--", "sh", "-c",
-		`stty -echo; tty >/dev/null && echo "at $(stty size)"; trap 'echo "now $(stty size)"; exit 9' WINCH; trap 'echo interrupted' INT; while :; do read -r x || :; done`)
+		`stty -echo; tty >/dev/null && echo "at $(stty size)"; trap 's=$(stty size); echo "now $s"; [ "$s" != "20 70" ] || exit 9' WINCH; trap 'echo interrupted' INT; while :; do read -r x || :; done`)
 	cmd.Env, cmd.Dir = l.env, l.dir
 	f, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 31, Cols: 99})
 	if err != nil {

@@ -1,0 +1,1 @@
+../internal/box/setup/setup-server.sh
