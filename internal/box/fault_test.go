@@ -210,7 +210,7 @@ func rebuildFaults(t *testing.T, api func(*faulty) *Server, good *Server, old Bo
 	}
 	for n := 0; n < maxFaults; n++ {
 		f := &faulty{fail: n, lost: lost}
-		got, err := api(f).Rebuild(t.Context(), "f", "")
+		got, err := api(f).Rebuild(t.Context(), "f", Change{})
 		if err != nil && slices.Equal(inventory(t, good), before) {
 			continue
 		}

@@ -1,15 +1,19 @@
 package box
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/recipe"
 )
 
 // Labels of containers and volumes.
@@ -37,6 +41,11 @@ type Spec struct {
 	Memory   int64   // bytes; default 4 GiB
 	CPUs     float64 // default none
 	Pids     int64   // default 4096
+	Volumes  []recipe.Volume
+	Post     []recipe.Command // run in a new container when all else is done
+
+	Build *recipe.Build // of an image of the box's own, in the place of Image; optional
+	Said  io.Writer     // hears what a build and Post print, hostile text; optional
 
 	made string // random
 }
@@ -47,6 +56,9 @@ type rest struct {
 	Memory int64             `json:"memory"`
 	CPUs   float64           `json:"cpus,omitempty"`
 	Pids   int64             `json:"pids"`
+
+	Volumes []recipe.Volume  `json:"volumes,omitempty"`
+	Post    []recipe.Command `json:"post,omitempty"`
 }
 
 // Box is one that there is.
@@ -93,8 +105,8 @@ func (s *Spec) check() error {
 		return diag.New(diag.Usage, "make box", "choose a name such as "+Normalize(s.Name), "%q is no name for a box: lower-case letters, digits and single hyphens, up to 40", s.Name)
 	case !validUser.MatchString(s.User) || s.User == "root":
 		return diag.New(diag.Usage, "make box", "choose another with --user", "%q is no name for the account inside", s.User)
-	case s.Image == "":
-		return diag.New(diag.Usage, "make box", "name one with --image", "there is no image")
+	case s.Image == "" && s.Build == nil:
+		return diag.New(diag.Usage, "make box", "name one with --image, or build one with --build", "there is no image")
 	case s.Memory < 16<<20 || s.Pids < 16 || !(s.CPUs >= 0 && s.CPUs < 1e6):
 		return diag.New(diag.Usage, "make box", "give more", "limits of %d bytes, %d processes and %g processors are too small", s.Memory, s.Pids, s.CPUs)
 	}
@@ -129,7 +141,7 @@ func NameFor(owner, worktree string) string {
 }
 
 func (s Spec) labels() map[string]string {
-	r, err := json.Marshal(rest{s.Env, s.Memory, s.CPUs, s.Pids})
+	r, err := json.Marshal(rest{s.Env, s.Memory, s.CPUs, s.Pids, s.Volumes, s.Post})
 	if err != nil {
 		panic(err) // numbers and strings: CPUs is finite, see check
 	}
@@ -146,7 +158,7 @@ func specOf(labels map[string]string) (Spec, error) {
 	}
 	s := Spec{
 		Name: labels[labelName], Image: labels[labelImage], Owner: labels[labelOwner], Worktree: labels[labelWorktree], Repo: labels[labelRepo], User: labels[labelUser],
-		Env: r.Env, Memory: r.Memory, CPUs: r.CPUs, Pids: r.Pids,
+		Env: r.Env, Memory: r.Memory, CPUs: r.CPUs, Pids: r.Pids, Volumes: r.Volumes, Post: r.Post,
 	}
 	return s, s.check()
 }
@@ -155,3 +167,30 @@ func specOf(labels map[string]string) (Spec, error) {
 func containerName(name string) string { return "bowline-" + name }
 func homeVolume(name string) string    { return "bowline-" + name + "-home" }
 func workVolume(name string) string    { return "bowline-" + name + "-work" }
+func ownVolume(name string, v recipe.Volume) string {
+	return "bowline-" + name + "-volume-" + v.Name
+}
+
+// volumes are all that a box has.
+func (s Spec) volumes() []string {
+	out := []string{homeVolume(s.Name), workVolume(s.Name)}
+	for _, v := range s.Volumes {
+		out = append(out, ownVolume(s.Name, v))
+	}
+	return out
+}
+
+// With returns s made of a recipe, where s itself says nothing.
+func (s Spec) With(r recipe.Recipe) Spec {
+	if s.Image == "" {
+		s.Image, s.Build = r.Image, r.Build
+	}
+	s.User = cmp.Or(s.User, r.User)
+	env := maps.Clone(r.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	maps.Copy(env, s.Env)
+	s.Env, s.Volumes, s.Post = env, r.Volumes, r.Post
+	return s
+}

@@ -30,7 +30,8 @@ NAME defaults to the box of the git worktree you stand in.`,
 	}
 	cmd.AddCommand(newBoxCreate(env), newBoxList(env), newBoxInfo(env), newBoxExec(env), newBoxMove(env, "start", "Start a stopped box", (*bowline.Client).StartBox),
 		newBoxMove(env, "stop", "Stop a box; its volumes stay", (*bowline.Client).StopBox), newBoxRemove(env), newBoxConnect(env),
-		newBoxSSH(env), newBoxPush(env), newBoxPull(env), newBoxRebuild(env), newBoxLogs(env), newBoxStatus(env), newBoxPrune(env))
+		newBoxSSH(env), newBoxPush(env), newBoxPull(env), newBoxRebuild(env), newBoxLogs(env), newBoxStatus(env), newBoxPrune(env),
+		newBoxBuild(env))
 	return cmd
 }
 
@@ -40,6 +41,7 @@ type boxOptions struct {
 	memory string
 	env    []string
 	key    string
+	recipe recipeFlags
 }
 
 func newBoxCreate(env *Env) *cobra.Command {
@@ -68,6 +70,10 @@ If a step fails, all of it is taken back. A volume that was kept by 'bowline box
 	f.StringArrayVar(&o.env, "env", nil, "set NAME=VALUE in the box; may be repeated")
 	f.StringVar(&o.key, "authorized-keys", "", "file of public keys that may log in (default ~/.ssh/id_*.pub and that of the target)")
 	f.StringVar(&o.spec.Branch, "branch", "", "branch that is pushed first (default the current one)")
+	f.BoolVar(&o.recipe.build, "build", false, "build the image, of what 'bowline box build' says")
+	o.recipe.add(f)
+	f.StringVar(&o.spec.Dotfiles, "dotfiles", "", "directory whose files that begin with a point go to the home (default $BOWLINE_DOTFILES)")
+	f.BoolVar(&o.spec.Secrets, "dotfiles-secrets", false, "dotfiles that look like secrets too")
 	f.BoolVar(&o.spec.NoGit, "no-git", false, "add no git remote, push nothing")
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		return env.withClient(cmd.Context(), func(c *bowline.Client) error { return env.createBox(cmd.Context(), c, o, a) })
@@ -101,10 +107,22 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 	if spec.Keys, spec.Identity, err = loginKeys(ctx, c, target, o.key); err != nil {
 		return err
 	}
+	if spec.Dotfiles == "" {
+		spec.Dotfiles = env.Getenv("BOWLINE_DOTFILES")
+	}
+	if o.recipe.wanted() {
+		r, err := o.recipe.read(env, spec.Worktree)
+		if err != nil {
+			return err
+		}
+		spec.Recipe = &r
+	}
+	spec.Progress = env.boxOutput()
 	b, err := c.CreateBox(ctx, spec)
 	if err != nil {
 		return err
 	}
+	env.sayPorts(spec.Recipe, b.Target, b.Name)
 	for _, n := range b.Notes {
 		env.say("%s", n)
 	}
