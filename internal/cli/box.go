@@ -31,7 +31,8 @@ NAME defaults to the box of the git worktree you stand in.`,
 	cmd.AddCommand(newBoxCreate(env), newBoxList(env), newBoxInfo(env), newBoxExec(env), newBoxMove(env, "start", "Start a stopped box", (*bowline.Client).StartBox),
 		newBoxMove(env, "stop", "Stop a box; its volumes stay", (*bowline.Client).StopBox), newBoxRemove(env), newBoxConnect(env),
 		newBoxSSH(env), newBoxPush(env), newBoxPull(env), newBoxRebuild(env), newBoxLogs(env), newBoxStatus(env), newBoxPrune(env),
-		newBoxBuild(env))
+		newBoxBuild(env), newBoxCopy(env))
+	addBoxCompletion(env, cmd)
 	return cmd
 }
 
@@ -260,40 +261,6 @@ type jsonBox struct {
 
 func newJSONBox(b bowline.Box) jsonBox {
 	return jsonBox{b.Name, b.Target, b.Status, b.Image, b.Owner, b.Worktree, b.User, b.ID, b.Created}
-}
-
-func newBoxList(env *Env) *cobra.Command {
-	var target string
-	var asJSON bool
-	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the boxes of a target, newest first", Args: args(cobra.NoArgs)}
-	addTargetFlag(cmd, env, &target)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return env.withClient(cmd.Context(), func(c *bowline.Client) error {
-			name, err := env.boxTarget(cmd.Context(), c, target)
-			if err != nil {
-				return err
-			}
-			list, err := c.Boxes(cmd.Context(), name)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				docs := []jsonBox{}
-				for _, b := range list {
-					docs = append(docs, newJSONBox(b))
-				}
-				return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "boxes": docs})
-			}
-			w := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tSTATUS\tIMAGE\tOWNER\tCREATED")
-			for _, b := range list {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", safe(b.Name), safe(b.Status), safe(b.Image), safe(b.Owner), b.Created.Local().Format(time.DateTime))
-			}
-			return w.Flush()
-		})
-	}
-	return cmd
 }
 
 // onBox runs f with the one box that is meant.
