@@ -32,7 +32,9 @@ func (c *Client) CopyBox(ctx context.Context, on string, req CopyRequest) (CopyR
 	req.Dest = inside(req.Dest)
 	var out CopyResult
 	err := c.boxes(ctx, call, func(ctx context.Context, s *box.Server) error {
-		cp, end := c.parts.BoxCopier(func(ctx context.Context, t target.Target) (transport.Conn, error) { return s.Conn(ctx, strings.TrimSuffix(t.Name, "."+on)) })
+		cp, end := c.parts.BoxCopier(func(ctx context.Context, t target.Target) (transport.Conn, error) {
+			return s.Conn(ctx, strings.TrimSuffix(t.Name, "."+on))
+		})
 		var err error
 		out, err = copyWith(ctx, cp, req)
 		return errors.Join(err, end())

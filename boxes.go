@@ -21,6 +21,7 @@ type Box struct {
 	HostKey  string // of its sshd, as in known_hosts; only from CreateBox
 	Status   string // "running", "exited", ...
 	Created  time.Time
+	Userns   string   // user namespace that it is in: "rootless" or "none"; only from Box
 	Alias    string   // name for ssh, "" without an entry; from CreateBox
 	Pushed   string   // branch that was pushed; only from CreateBox
 	Notes    []string // what a person should know; only from CreateBox
@@ -228,6 +229,9 @@ func (c *Client) Box(ctx context.Context, target, name string) (Box, error) {
 	err := c.boxes(ctx, box.Call{Target: target, Verb: "box.info", Box: name}, func(ctx context.Context, on *box.Server) error {
 		b, err := on.Get(ctx, name)
 		out = boxOf(target, b)
+		if err == nil {
+			out.Userns, err = on.Userns(ctx)
+		}
 		return err
 	})
 	return out, err

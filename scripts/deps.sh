@@ -38,6 +38,7 @@ test|check|bench)
 	need perl perl
 	need sqlite3 sqlite3
 	need npm npm
+	need debootstrap debootstrap
 	need podman "podman crun conmon netavark aardvark-dns"
 	;;
 esac

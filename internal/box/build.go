@@ -203,23 +203,26 @@ func (s *Server) unbuild(ctx context.Context, made string) error {
 	return last
 }
 
-// removeOwnImage removes the image that was built for a box, unless something else uses
-// it.
-func (s *Server) removeOwnImage(ctx context.Context, b Box) error {
-	if !strings.HasPrefix(b.Image, ownImages(b.Name)) {
-		return nil
+// removeOwnImages removes the images that were built for a box but one, which may be "".
+// What something else uses stays.
+func (s *Server) removeOwnImages(ctx context.Context, name, but string) error {
+	res, err := s.api.ImageList(ctx, client.ImageListOptions{Filters: client.Filters{}.Add("label", labelName+"="+name)})
+	if err != nil {
+		return failed("list images", err)
 	}
-	res, err := s.api.ImageInspect(ctx, b.Image)
-	if errdefs.IsNotFound(err) || err == nil && (res.Config == nil || res.Config.Labels[labelName] != b.Name) {
-		return nil
+	var errs []error
+	for _, i := range res.Items {
+		for _, tag := range i.RepoTags {
+			if !strings.HasPrefix(tag, ownImages(name)) || tag == but {
+				continue
+			}
+			_, err := s.api.ImageRemove(ctx, tag, client.ImageRemoveOptions{PruneChildren: true})
+			if !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
+				errs = append(errs, failed("remove image "+tag, err))
+			}
+		}
 	}
-	if err == nil {
-		_, err = s.api.ImageRemove(ctx, b.Image, client.ImageRemoveOptions{PruneChildren: true})
-	}
-	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
-		return nil
-	}
-	return failed("remove image "+b.Image, err)
+	return errors.Join(errs...)
 }
 
 // post runs the commands for a new container, as its account in the repository.

@@ -119,10 +119,12 @@ type project struct {
 // projectText makes the repository of a box. Its arguments are the account, a branch, and
 // name and address for commits. It says whether there were commits before: those of a
 // volume that was kept. git init mends a repository whose making was broken off, and
-// changes nothing of a whole one.
+// changes nothing of a whole one. Locks are left of a git that was killed with its
+// container: nothing else runs on these volumes yet.
 const projectText = `set -eu
 export HOME="/home/$1"
 cd /workspace/project
+rm -f .git/config.lock .git/HEAD.lock "$HOME/.gitconfig.lock"
 git init -q .
 if git rev-parse -q --verify HEAD >/dev/null 2>&1; then echo started; elif [ -n "$2" ]; then git symbolic-ref HEAD "refs/heads/$2"; fi
 git config receive.denyCurrentBranch updateInstead

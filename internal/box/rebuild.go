@@ -79,11 +79,9 @@ func (s *Server) Rebuild(ctx context.Context, name string, c Change) (Box, error
 		}
 		return Box{}, err
 	}
-	if spec.Image != old.Image {
-		// The box is what it should be. An image that stays goes with the box's next one, or is
-		// seen by 'podman images'.
-		_ = s.removeOwnImage(context.WithoutCancel(ctx), old)
-	}
+	// The box is what it should be. An image that stays goes with the next rebuild, or with
+	// the box.
+	_ = s.removeOwnImages(context.WithoutCancel(ctx), name, spec.Image)
 	return b, nil
 }
 

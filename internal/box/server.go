@@ -262,7 +262,7 @@ func (s *Server) Remove(ctx context.Context, name string, keepVolumes bool) erro
 	if err := s.removeContainer(ctx, b.ID); err != nil {
 		return err
 	}
-	err = s.removeOwnImage(ctx, b)
+	err = s.removeOwnImages(ctx, name, "")
 	if keepVolumes {
 		return err
 	}

@@ -257,10 +257,11 @@ type jsonBox struct {
 	User     string    `json:"user"`
 	ID       string    `json:"id"`
 	Created  time.Time `json:"created"`
+	Userns   string    `json:"user_namespace,omitempty"`
 }
 
 func newJSONBox(b bowline.Box) jsonBox {
-	return jsonBox{b.Name, b.Target, b.Status, b.Image, b.Owner, b.Worktree, b.User, b.ID, b.Created}
+	return jsonBox{b.Name, b.Target, b.Status, b.Image, b.Owner, b.Worktree, b.User, b.ID, b.Created, b.Userns}
 }
 
 // onBox runs f with the one box that is meant.
@@ -297,7 +298,7 @@ func newBoxInfo(env *Env) *cobra.Command {
 				return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "box": newJSONBox(b)})
 			}
 			w := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
-			for _, kv := range [][2]string{{"name", b.Name}, {"target", b.Target}, {"status", b.Status}, {"image", b.Image}, {"user", b.User}, {"ssh", alias(c, on, name)}, {"owner", b.Owner}, {"worktree", b.Worktree}, {"created", b.Created.Local().Format(time.DateTime)}} {
+			for _, kv := range [][2]string{{"name", b.Name}, {"target", b.Target}, {"status", b.Status}, {"image", b.Image}, {"user", b.User}, {"user namespace", b.Userns}, {"ssh", alias(c, on, name)}, {"owner", b.Owner}, {"worktree", b.Worktree}, {"created", b.Created.Local().Format(time.DateTime)}} {
 				fmt.Fprintf(w, "%s\t%s\n", kv[0], safe(kv[1]))
 			}
 			return w.Flush()

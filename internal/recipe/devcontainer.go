@@ -41,12 +41,11 @@ func (r Request) devcontainer(file string, data []byte) (Recipe, error) {
 	if r.Worktree == "" {
 		d.worktree = filepath.Base(filepath.Dir(file))
 	}
-	err = d.image(r, doc)
+	if err := d.image(r, doc); err != nil {
+		return Recipe{}, diag.New(diag.Usage, "read devcontainer.json", "", "%s: %w", file, err)
+	}
 	for _, key := range slices.Sorted(maps.Keys(doc)) {
-		if err == nil {
-			err = d.field(key, doc[key])
-		}
-		if err != nil {
+		if err := d.field(key, doc[key]); err != nil {
 			return Recipe{}, diag.New(diag.Usage, "read devcontainer.json", "", "%s: %s: %w", file, key, err)
 		}
 	}

@@ -17,8 +17,13 @@ func (l *laptop) images() string {
 // onServer runs a line there, as a person who looks would.
 func (l *laptop) onServer(line string) string {
 	l.t.Helper()
+	return l.must("ssh", l.sshArgs(line)...)
+}
+
+// sshArgs are those of ssh for a line on the server.
+func (l *laptop) sshArgs(line string) []string {
 	s := l.server
-	return l.must("ssh", "-F", "none", "-i", s.ClientKeyFile, "-p", fmt.Sprint(s.Port), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", s.User+"@"+s.Host, line)
+	return []string{"-F", "none", "-i", s.ClientKeyFile, "-p", fmt.Sprint(s.Port), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", s.User + "@" + s.Host, line}
 }
 
 // TestBuild builds images of what a worktree has, and boxes of them.
