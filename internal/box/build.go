@@ -94,7 +94,7 @@ func (s *Server) build(ctx context.Context, o order) (Built, error) {
 	case unread != nil && !errors.Is(unread, errGivenUp):
 		return Built{}, unread // of this machine: what Podman says follows from it
 	case err != nil && ctx.Err() != nil:
-		return Built{}, diag.New(diag.Canceled, "build the image", "", "%w", context.Cause(ctx))
+		return Built{}, diag.New(diag.Canceled, "build the image", "see what is left of the step on the server: 'podman ps --all --external'", "%w; Podman may carry the step that it was in on to its end", context.Cause(ctx))
 	case err != nil:
 		return Built{}, err
 	}
@@ -163,8 +163,8 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Bounds of taking a build back: a build that was broken off may add layers for a moment
-// yet.
+// Bounds of taking a build back: Podman goes on with a build that was broken off to the end
+// of its step, and holds its layers till then.
 const (
 	unbuildRounds = 200
 	unbuildAgain  = 50 * time.Millisecond
@@ -200,7 +200,7 @@ func (s *Server) unbuild(ctx context.Context, made string) error {
 			}
 		}
 	}
-	return last
+	return fmt.Errorf("a step of the build may go on; when 'podman ps --all --external' on the server shows it no more, 'podman image prune --filter label=%s=%s' there removes the rest: %w", labelMade, made, last)
 }
 
 // removeOwnImages removes the images that were built for a box but one, which may be "".

@@ -1,7 +1,10 @@
 package box
 
 import (
+	"bufio"
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -43,6 +46,37 @@ func TestBuild(t *testing.T) {
 		}
 		if out := l.bowline("box", "list", "-t", "dev1"); strings.Contains(out, "web") {
 			t.Errorf("%q", out)
+		}
+	})
+	t.Run("broken off", func(t *testing.T) {
+		l.write("src/p/Containerfile", "FROM "+testkit.BoxImage+"\nRUN echo two >/two\nRUN echo sleeping; sleep 3\nRUN echo never >/three\n")
+		cmd := exec.CommandContext(t.Context(), program, "box", "create", "web", "-t", "dev1", "--build", "--authorized-keys", key+".pub")
+		cmd.Env, cmd.Dir = l.env, l.dir
+		said, err := cmd.StderrPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(said)
+		for lines.Scan() && lines.Text() != "sleeping" {
+		}
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		var rest strings.Builder
+		for lines.Scan() {
+			rest.WriteString(lines.Text() + "\n")
+		}
+		if err := cmd.Wait(); err == nil {
+			t.Error("a build that was broken off succeeded")
+		}
+		if got := l.images(); got != before {
+			t.Errorf("left: %q, before %q; %s", got, before, &rest)
+		}
+		if out := l.onServer("podman ps -aq --external"); out != "" {
+			t.Errorf("left: %q; %s", out, &rest)
 		}
 	})
 	t.Run("context", func(t *testing.T) {
