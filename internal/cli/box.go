@@ -54,12 +54,14 @@ func newBoxCreate(env *Env) *cobra.Command {
   a block "Host NAME.TARGET" in an ssh_config of Bowline's own, with a host key made for
   this box and pinned, so that ssh, scp, rsync, git and editors reach it by that name;
   ~/.ssh/config gets one Include line at its top, once, and is never edited otherwise
+  with --build, an image of its own, of the worktree's Containerfile or devcontainer.json
+  ('bowline box build --help'); with --dotfiles, your settings in its home
   a git remote NAME in the worktree, the current branch pushed to it and checked out in
   /workspace/project, and your user.name and user.email
 
 If a step fails, all of it is taken back. A volume that was kept by 'bowline box rm
 --keep-volumes' is used again, and stays whatever happens.`,
-		Example: "  bowline box create -t dev1 --image registry.example.com/dev:1\n  bowline box create web -t dev1 --image localhost/dev --memory 8GiB",
+		Example: "  bowline box create -t dev1 --image registry.example.com/dev:1\n  bowline box create web -t dev1 --image localhost/dev --memory 8GiB\n  bowline box create -t dev1 --build --dotfiles ~/dotfiles",
 	}
 	f := cmd.Flags()
 	addTargetFlag(cmd, env, &o.target)
