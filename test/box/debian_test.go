@@ -9,9 +9,9 @@ import (
 )
 
 // TestDebian is the day of a box with a whole Debian, as debootstrap makes it and as
-// 'podman import' takes it: twice in a row, and three boxes of two worktrees at once.
+// 'podman import' takes it: twice in a row, and three boxes of two worktrees at once. It runs
+// before the others, whose load its time limits do not bear.
 func TestDebian(t *testing.T) {
-	t.Parallel()
 	tarball := testkit.DebianTarball(t)
 	l := newLaptop(t)
 	l.imports(tarball, testkit.DebianImage)
