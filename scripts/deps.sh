@@ -39,6 +39,7 @@ test|check|bench)
 	need sqlite3 sqlite3
 	need npm npm
 	need chromium chromium
+	need debootstrap debootstrap
 	need podman "podman crun conmon netavark aardvark-dns"
 	;;
 esac

@@ -40,7 +40,9 @@ func New(ctx context.Context, cfg Config) *Site {
 // Register adds the pages to mux.
 func (s *Site) Register(mux *http.ServeMux) {
 	mux.Handle("GET /static/", http.FileServerFS(static))
-	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) { s.show(w, r, http.StatusOK, loginPage("", r.URL.Query().Get("once"))) })
+	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
+		s.show(w, r, http.StatusOK, loginPage("", r.URL.Query().Get("once")))
+	})
 	mux.HandleFunc("POST /login", s.signIn)
 	mux.HandleFunc("POST /logout", s.signOut)
 	page := func(pattern string, scope bowline.Scope, h func(w http.ResponseWriter, r *http.Request) error) {

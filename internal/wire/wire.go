@@ -30,6 +30,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/inventory"
 	"github.com/bowline-sh/bowline/internal/keys"
 	"github.com/bowline-sh/bowline/internal/link"
+	"github.com/bowline-sh/bowline/internal/policy"
 	"github.com/bowline-sh/bowline/internal/redact"
 	"github.com/bowline-sh/bowline/internal/sandbox/attack"
 	"github.com/bowline-sh/bowline/internal/sshentry"
@@ -77,10 +78,14 @@ type Paths struct {
 
 // Parts are what a client is made of.
 type Parts struct {
-	Executor  *executor.Executor
-	Engine    *engine.Engine
-	Copier    *copier.Copier
-	Boxes     *box.Boxes
+	Executor *executor.Executor
+	Engine   *engine.Engine
+	Copier   *copier.Copier
+	Boxes    *box.Boxes
+	// BoxCopier returns what copies to and from boxes, whose names are those of targets to
+	// it, over connections that dial lends, and what ends it. Whoever asks has passed the
+	// policy.
+	BoxCopier func(dial link.Dialer) (c *copier.Copier, end func() error)
 	Inventory *inventory.Inventory
 	Tester    inventory.Tester
 	Keys      *keys.Keeper
@@ -218,6 +223,10 @@ func (p *Parts) connect(o Options, home string) {
 		Profile: named, Frozen: frozen.Check, Gate: p.gate,
 	})
 	p.Copier = copier.New(copier.Config{Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Rules: p.transferRules, Now: time.Now, Frozen: frozen.Check, Gate: p.gate})
+	p.BoxCopier = func(dial link.Dialer) (*copier.Copier, func() error) {
+		pool := link.NewPool(dial, nil)
+		return copier.New(copier.Config{Target: insideBox, Links: pool, Helpers: helpers, Recorder: p.log, Rules: func() transfer.Policy { return transfer.Policy{} }, Now: time.Now, Gate: entered{}}), pool.Close
+	}
 	p.Boxes = box.New(box.Config{Target: p.Resolve, Links: p.links, Recorder: p.log, Frozen: frozen.Check, Gate: p.gate, Laptop: box.Laptop{
 		Entries: sshentry.Files{Dir: filepath.Dir(p.Paths.Config), Home: home, Sockets: p.runtime}, Program: o.Program,
 	}})
@@ -324,6 +333,18 @@ func (p *Parts) config() config.Config {
 }
 
 func (p *Parts) find(name string) (target.Target, bool) { return p.config().Find(name) }
+
+// insideBox is a box as a target of a copy.
+func insideBox(name string) (target.Target, error) {
+	return target.Target{Name: name, Kind: target.SSH, Host: name}, nil
+}
+
+// entered is the policy where it was asked already.
+type entered struct{}
+
+func (entered) Enter(context.Context, policy.Request) (leave func(), err error) {
+	return func() {}, nil
+}
 
 // transferRules are the [transfer] table.
 func (p *Parts) transferRules() transfer.Policy {

@@ -63,7 +63,8 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/engine`, `diag|target|plan|change|profile|internal/(audit|caller|frame|freeze|helper|link|policy|store|transport)`},
 	{`internal/podman`, `diag|internal/transport`},
 	{`internal/box/setup`, `nothing`},
-	{`internal/box`, `diag|target|internal/(audit|freeze|gitrepo|link|podman|policy|sshentry|transport)`},
+	{`internal/recipe`, `diag`},
+	{`internal/box`, `diag|target|internal/(audit|freeze|gitrepo|link|podman|policy|recipe|sshentry|transport)`},
 	{`internal/gate`, `diag|plan|change|internal/(caller|policy|review)`},
 	{`internal/sshentry`, `diag|internal/durable`},
 	{`internal/gitrepo`, `diag`},
@@ -77,7 +78,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|freeze|sandbox|transport/local|overlay|overlay/deferral|apply|transfer)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
-	{`\.`, `diag|target|profile|plan|change|internal/(wire|box|box/setup|caller|engine|helper|store|token|audit|receipt|sshsig|fleet|freeze|durable|gate|policy|warm|executor|foreign|inventory|keys|sandbox|config|transport/ssh|transfer|transfer/copier)`},
+	{`\.`, `diag|target|profile|plan|change|internal/(wire|box|box/setup|caller|engine|helper|store|token|audit|receipt|sshsig|fleet|freeze|durable|gate|policy|warm|executor|foreign|inventory|keys|recipe|sandbox|config|transport|transport/ssh|transfer|transfer/copier)`},
 	// L5: surfaces see the door and its values.
 	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/(durable|review|neutral|tui|mcp|mcpclient|serve|login)`},
 	{`internal/mcp`, `\.|diag|profile|plan|change|internal/(review|neutral)`},
