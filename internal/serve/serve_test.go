@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,7 +23,7 @@ import (
 
 // world is a server over this machine, and what its answers must look like.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	client *bowline.Client
 	server *serve.Server
 	url    string
@@ -52,7 +52,7 @@ type response struct {
 	} `json:"content"`
 }
 
-func newWorld(t *testing.T, config string) *world {
+func newWorld(t testing.TB, config string) *world {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "config"), 0o700); err != nil {
@@ -70,16 +70,22 @@ func newWorld(t *testing.T, config string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(s)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l, 0) }()
 	t.Cleanup(func() {
-		srv.CloseClientConnections()
-		srv.Close()
 		stop()
+		if err := <-done; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	w := &world{t: t, client: c, server: s, url: srv.URL, seen: map[string]bool{}}
+	w := &world{t: t, client: c, server: s, url: "http://" + l.Addr().String(), seen: map[string]bool{}}
 	resp, err := http.Get(w.url + "/openapi.json")
 	if err != nil {
 		t.Fatal(err)
