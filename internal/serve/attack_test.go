@@ -200,7 +200,7 @@ func TestForeignPages(t *testing.T) {
 		{"the API with a cookie from elsewhere", "POST", "/api/v1/sessions/" + s.ID + "/approve", "", map[string]string{"Origin": "https://evil.example"}, 403},
 		{"signing in from elsewhere", "POST", "/login", "", map[string]string{"Origin": "https://evil.example"}, 403},
 		{"MCP from elsewhere", "POST", "/mcp", "", map[string]string{"Origin": "https://evil.example"}, 403},
-		{"a form as a link", "GET", path, "", nil, 405},
+		{"a form as a link", "GET", path, "", nil, 404},
 	} {
 		if got := try(tt.method, tt.path, tt.host, tt.header); got != tt.want {
 			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)

@@ -44,6 +44,7 @@ func (s *Site) Register(mux *http.ServeMux) {
 		s.show(w, r, http.StatusOK, loginPage("", r.URL.Query().Get("once")))
 	})
 	mux.HandleFunc("POST /login", s.signIn)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.show(w, r, http.StatusNotFound, missingPage()) })
 	mux.HandleFunc("POST /logout", s.signOut)
 	page := func(pattern string, scope bowline.Scope, h func(w http.ResponseWriter, r *http.Request) error) {
 		mux.Handle(pattern, s.cfg.Desk.Let(scope, "web", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
