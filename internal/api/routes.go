@@ -23,6 +23,11 @@ func (s *Server) table() []route {
 		{method: put, path: "/targets/{name}/files", id: "upload", summary: "Copy one file to a target, verified and put in place whole", scope: bowline.ScopeApply,
 			query: []param{{"path", "absolute, or from the login's home", "string"}, {"mode", "permission bits, in octal", "string"}, {"owner", "user:group", "string"}}, upload: true, out: Copied{}, do: upload},
 
+		{method: get, path: "/targets/{name}/boxes", id: "listBoxes", summary: "Boxes on a target", scope: bowline.ScopeApply, out: Boxes{}, do: listBoxes},
+		{method: get, path: "/targets/{name}/boxes/{box}", id: "getBox", summary: "One box", scope: bowline.ScopeApply, out: Box{}, do: getBox},
+		{method: post, path: "/targets/{name}/boxes/{box}/start", id: "startBox", summary: "Start a stopped box", scope: bowline.ScopeApply, out: Box{}, do: startBox},
+		{method: post, path: "/targets/{name}/boxes/{box}/stop", id: "stopBox", summary: "Stop a box; its volumes stay", scope: bowline.ScopeApply, out: Box{}, do: stopBox},
+
 		{method: get, path: "/profiles", id: "listProfiles", summary: "Profiles that the token may use", scope: bowline.ScopeRead, out: Profiles{}, do: listProfiles},
 		{method: post, path: "/policy/explain", id: "explainPolicy", summary: "What the policy says to an act, and why", scope: bowline.ScopeRead, in: PolicyQuestion{}, out: PolicyAnswer{}, do: explainPolicy},
 
@@ -50,6 +55,8 @@ func (s *Server) table() []route {
 		{method: post, path: "/fleets/{id}/apply", id: "applyFleet", summary: "Carry out what is approved of a fleet", scope: bowline.ScopeApply, in: FleetActRequest{}, out: Members{}, events: true, do: actFleet((*bowline.Client).ApplyFleet)},
 		{method: post, path: "/fleets/{id}/resume", id: "resumeFleet", summary: "Finish what was broken off", scope: bowline.ScopeApply, in: FleetActRequest{}, out: Members{}, events: true, do: actFleet((*bowline.Client).ResumeFleet)},
 		{method: post, path: "/fleets/{id}/rollback", id: "rollbackFleet", summary: "Take a fleet or class back", scope: bowline.ScopeApply, in: FleetActRequest{}, out: Members{}, events: true, do: actFleet((*bowline.Client).RollbackFleet)},
+
+		{method: post, path: "/sessions/prune", id: "pruneSessions", summary: "Delete sessions that are over, on their targets and here", scope: bowline.ScopeAdmin, in: PruneRequest{}, out: Pruned{}, do: prune},
 
 		{method: get, path: "/audit", id: "listAudit", summary: "The audit log, newest first", scope: bowline.ScopeRead,
 			query: append([]param{{"target", "only of this one", "string"}, {"verb", "only this one", "string"}, {"user", "only of this one", "string"}, {"status", "ok, failed, refused, error", "string"},

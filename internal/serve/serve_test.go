@@ -293,6 +293,14 @@ func TestDescribed(t *testing.T) {
 		w.seen[strings.TrimPrefix(path[strings.LastIndex(path, "/"):], "/")] = true
 	}
 	w.seen["resumeFleet"] = true
+	ok("POST", "/sessions/prune", o{"older_than_days": 0})
+	// Boxes are remote-only; their suite has a server for them.
+	for id, try := range map[string][2]string{"listBoxes": {"GET", "/targets/local/boxes"}, "getBox": {"GET", "/targets/local/boxes/web"}, "startBox": {"POST", "/targets/local/boxes/web/start"}, "stopBox": {"POST", "/targets/local/boxes/web/stop"}} {
+		if code, doc := w.do(all, try[0], try[1], nil); code != http.StatusForbidden || !strings.Contains(doc["detail"].(string), "remote-only") {
+			t.Errorf("%s: %d %v", id, code, doc)
+		}
+		w.seen[id] = true
+	}
 	for path, ops := range w.doc.Paths {
 		for method, op := range ops {
 			if !w.seen[op.ID] {

@@ -62,6 +62,9 @@ func (s *Site) Register(mux *http.ServeMux) {
 	page("POST /s/{id}/resume", bowline.ScopeApply, s.act((*bowline.Client).Resume))
 	page("GET /targets", bowline.ScopeRead, s.targets)
 	page("POST /targets/{name}/test", bowline.ScopeRun, s.test)
+	page("GET /boxes", bowline.ScopeApply, s.boxes)
+	page("POST /boxes/{target}/{box}/start", bowline.ScopeApply, s.onBox((*bowline.Client).StartBox))
+	page("POST /boxes/{target}/{box}/stop", bowline.ScopeApply, s.onBox((*bowline.Client).StopBox))
 	page("GET /audit", bowline.ScopeRead, s.audit)
 	page("GET /f/{id}", bowline.ScopeRead, s.fleet)
 	page("POST /f/{id}/approve", bowline.ScopeApprove, s.onFleet(s.approveFleet))
@@ -143,7 +146,7 @@ type link struct{ To, Text, Current string }
 
 // Links are those places.
 func (f frame) Links() []link {
-	out := []link{{To: "/", Text: "Sessions"}, {To: "/targets", Text: "Targets"}, {To: "/audit", Text: "Audit"}}
+	out := []link{{To: "/", Text: "Sessions"}, {To: "/targets", Text: "Targets"}, {To: "/boxes", Text: "Boxes"}, {To: "/audit", Text: "Audit"}}
 	for i, l := range out {
 		out[i].Current = current(l.To == f.Path)
 	}
