@@ -5,6 +5,7 @@ import (
 	"embed"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/a-h/templ"
@@ -146,7 +147,10 @@ type link struct{ To, Text, Current string }
 
 // Links are those places.
 func (f frame) Links() []link {
-	out := []link{{To: "/", Text: "Sessions"}, {To: "/targets", Text: "Targets"}, {To: "/boxes", Text: "Boxes"}, {To: "/audit", Text: "Audit"}}
+	out := []link{{To: "/", Text: "Sessions"}, {To: "/targets", Text: "Targets"}, {To: "/audit", Text: "Audit"}}
+	if f.May(bowline.ScopeApply) { // listing them asks the server's Podman
+		out = slices.Insert(out, 2, link{To: "/boxes", Text: "Boxes"})
+	}
 	for i, l := range out {
 		out[i].Current = current(l.To == f.Path)
 	}
