@@ -57,6 +57,9 @@ type Options struct {
 	// used; "" keeps no links between invocations. Spawn starts that process.
 	Build string
 	Spawn func() error
+	// Store is where sessions are kept: "sqlite:PATH", "postgres://..." or "" for what the
+	// configuration says, which is a file of the state directory if it says nothing.
+	Store string
 	// Program is the absolute path of bowline, for entries of boxes in ssh_config; ""
 	// makes none.
 	Program string
@@ -163,7 +166,7 @@ func Build(ctx context.Context, o Options) (*Parts, error) {
 	p := &Parts{Paths: paths, Profiles: config.Profiles{Dir: paths.Profiles}, cfg: cfg, runtime: dirs.Runtime, redactor: red}
 	p.log = &recorder{cfg: audit.Config{Dir: paths.Audit, HeadFile: paths.AuditHead, MaxSize: cfg.Audit.MaxSize, Redactor: red,
 		Actor: audit.Actor{Surface: first(o.Surface, "api"), Client: o.Client}}}
-	p.store = &sessions{file: paths.Store}
+	p.store = &sessions{spec: first(o.Store, cfg.Store), file: paths.Store}
 	p.rules = newRules(paths.Config, home, cfg)
 	p.gate = gate.New(gate.Config{Policy: p.rules.now, Now: time.Now, Ask: yesOrNo(o.Prompt),
 		Caller: caller.Caller{User: login(), Surface: first(o.Surface, "api"), Client: o.Client}})

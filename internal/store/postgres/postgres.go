@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
 
@@ -37,6 +40,8 @@ const Oldest = 15
 type Store struct {
 	*sqlstore.Store
 	pool *pgxpool.Pool
+	stop context.CancelFunc // of listen
+	done sync.WaitGroup     // listen
 }
 
 // Open connects to the database that dsn names, as postgres://USER@HOST/NAME, and brings
@@ -61,12 +66,20 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		return nil, masked(cfg, fmt.Errorf("open store: %w", err))
 	}
 	db := stdlib.OpenDBFromPool(pool)
-	if err := prepare(ctx, pool, db); err != nil {
+	version, err := prepare(ctx, pool, db)
+	if err != nil {
 		err = errors.Join(masked(cfg, fmt.Errorf("open store: %w", err)), db.Close())
 		pool.Close()
 		return nil, err
 	}
-	return &Store{Store: sqlstore.New(db, sqlstore.Dialect{Taken: taken, Lost: lost, Text: sqlstore.PlainText}), pool: pool}, nil
+	inserter, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), db.Close())
+	}
+	s := &Store{Store: sqlstore.New(db, sqlstore.Dialect{Taken: taken, Lost: lost, Text: sqlstore.PlainText,
+		Snapshot: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, Version: version,
+		Notify: `SELECT pg_notify('bowline', $1)`, Offering: offering(pool, inserter), Unoffered: unoffered}), pool: pool}
+	return s, nil
 }
 
 // masked hides the password, should a driver ever quote it.
@@ -79,63 +92,78 @@ func masked(cfg *pgxpool.Config, err error) error {
 
 // Close implements [store.Store].
 func (s *Store) Close() error {
+	if s.stop != nil {
+		s.stop()
+		s.done.Wait()
+	}
 	err := s.Store.Close()
 	s.pool.Close()
 	return err
 }
 
+// Listen begins to wake those who wait for what other processes did; Close ends it. It
+// takes a connection of its own. It may be called again, but not concurrently.
+func (s *Store) Listen(ctx context.Context) {
+	if s.stop != nil {
+		return
+	}
+	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	s.done.Go(func() { s.listen(ctx) })
+}
+
 // migrationLock is the advisory lock of those who migrate: "bowline" in ASCII.
 const migrationLock = 0x626f776c696e65
 
-// prepare migrates under a lock.
-func prepare(ctx context.Context, pool *pgxpool.Pool, db *sql.DB) error {
+// prepare migrates under a lock and returns the version of the tables.
+func prepare(ctx context.Context, pool *pgxpool.Pool, db *sql.DB) (int64, error) {
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer conn.Release()
 	var version int
 	if err := conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::int`).Scan(&version); err != nil {
-		return err
+		return 0, err
 	}
 	if version/10000 < Oldest {
-		return fmt.Errorf("the database is PostgreSQL %d; %d is the oldest that can be used", version/10000, Oldest)
+		return 0, fmt.Errorf("the database is PostgreSQL %d; %d is the oldest that can be used", version/10000, Oldest)
 	}
 	if _, err := conn.Exec(ctx, `SELECT pg_advisory_lock($1)`, migrationLock); err != nil {
-		return err
+		return 0, err
 	}
-	err = migrate(ctx, pool, db)
+	newest, err := migrate(ctx, pool, db)
 	// The lock also ends with the connection.
 	_, uerr := conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, migrationLock)
-	return errors.Join(err, uerr)
+	return newest, errors.Join(err, uerr)
 }
 
-func migrate(ctx context.Context, pool *pgxpool.Pool, db *sql.DB) error {
+func migrate(ctx context.Context, pool *pgxpool.Pool, db *sql.DB) (int64, error) {
 	dir, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	p, err := goose.NewProvider(goose.DialectPostgres, db, dir, goose.WithTableName("bowline_version"))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	have, err := p.GetDBVersion(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	sources := p.ListSources()
-	if newest := sources[len(sources)-1].Version; have > newest {
-		return store.ErrNewer
+	newest := sources[len(sources)-1].Version
+	if have > newest {
+		return 0, store.ErrNewer
 	}
 	if _, err := p.Up(ctx); err != nil {
-		return err
+		return 0, err
 	}
-	river, err := rivermigrate.New(riverpgxv5.New(pool), nil)
+	jobs, err := rivermigrate.New(riverpgxv5.New(pool), nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = river.Migrate(ctx, rivermigrate.DirectionUp, nil)
-	return err
+	_, err = jobs.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	return newest, err
 }
 
 func taken(err error) bool {

@@ -42,10 +42,11 @@ func Open(ctx context.Context, file string) (*sqlstore.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if err := migrate(ctx, db); err != nil {
+	version, err := migrate(ctx, db)
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", file, err), db.Close())
 	}
-	return sqlstore.New(db, sqlstore.Dialect{Taken: taken, Lost: never, Text: keep}), nil
+	return sqlstore.New(db, sqlstore.Dialect{Taken: taken, Lost: never, Text: keep, Snapshot: &sql.TxOptions{ReadOnly: true}, Version: version}), nil
 }
 
 // dsn: writers take their lock at once and wait up to 5 s for another, so that
@@ -59,25 +60,27 @@ func dsn(file string) string {
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: q.Encode()}).String()
 }
 
-func migrate(ctx context.Context, db *sql.DB) error {
+// migrate brings the tables to the present version and returns it.
+func migrate(ctx context.Context, db *sql.DB) (int64, error) {
 	dir, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	p, err := goose.NewProvider(goose.DialectSQLite3, db, dir)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	have, err := p.GetDBVersion(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	sources := p.ListSources()
-	if newest := sources[len(sources)-1].Version; have > newest {
-		return store.ErrNewer
+	newest := sources[len(sources)-1].Version
+	if have > newest {
+		return 0, store.ErrNewer
 	}
 	_, err = p.Up(ctx)
-	return err
+	return newest, err
 }
 
 func taken(err error) bool {

@@ -138,4 +138,3 @@ func (s *Store) Delete(ctx context.Context, id string, status plan.Status) error
 	}
 	return s.found(op, n, err, store.ErrStale)
 }
-

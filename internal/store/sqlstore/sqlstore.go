@@ -23,6 +23,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/bowline-sh/bowline/internal/store"
+	"github.com/bowline-sh/bowline/internal/work"
 )
 
 // Dialect is how the databases differ. The functions are required.
@@ -34,21 +35,52 @@ type Dialect struct {
 	Lost func(error) bool
 	// Text is what the database can keep of a text.
 	Text func(string) string
+	// Snapshot are the options of a transaction that reads one moment.
+	Snapshot *sql.TxOptions
+	// Version is that of the tables.
+	Version int64
+
+	// Notify, if not "", tells other processes of $1 when its transaction commits.
+	Notify string
+	// Offering calls f in a transaction in which tasks are offered to processes; nil:
+	// nobody offers, and processes look for themselves.
+	Offering func(ctx context.Context, f func(Offering) error) error
+	// Unoffered, with Offering, selects id and job of queued tasks that nobody is
+	// offered any more; $1 is the time in milliseconds.
+	Unoffered string
 }
 
-// Store implements [store.Store].
+// Offering is a transaction in which tasks are offered.
+type Offering interface {
+	Exec(ctx context.Context, query string, args ...any) (rows int64, err error)
+	// Offer offers tasks to one process each, or to all where its name is "", and
+	// returns the numbers of the offers.
+	Offer(ctx context.Context, offers []Offer) (jobs []int64, err error)
+}
+
+// Offer is a task for a process.
+type Offer struct{ Task, Process string }
+
+// Store implements [store.Store] and [work.Store].
 type Store struct {
-	db *sql.DB
-	d  Dialect
+	db  *sql.DB
+	d   Dialect
+	bus bus
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store = (*Store)(nil)
+	_ work.Store  = (*Store)(nil)
+)
 
 // New returns a Store on a database whose tables are of the present version.
 func New(db *sql.DB, d Dialect) *Store { return &Store{db: db, d: d} }
 
 // Close implements [store.Store].
 func (s *Store) Close() error { return s.db.Close() }
+
+// Version is that of the tables.
+func (s *Store) Version() int64 { return s.d.Version }
 
 // patience is how long a call waits for a database that is away: a restart takes some
 // seconds, and recovery after a crash somewhat longer.
