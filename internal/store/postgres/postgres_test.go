@@ -1,17 +1,26 @@
 package postgres_test
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/bowline-sh/bowline/internal/store"
 	"github.com/bowline-sh/bowline/internal/store/postgres"
 	"github.com/bowline-sh/bowline/internal/store/storetest"
+	"github.com/bowline-sh/bowline/internal/store/sqlite"
+	"github.com/bowline-sh/bowline/internal/store/sqlstore"
 	"github.com/bowline-sh/bowline/internal/testkit"
+	"github.com/bowline-sh/bowline/internal/work"
+	"github.com/bowline-sh/bowline/internal/work/worktest"
+	"github.com/bowline-sh/bowline/plan"
 )
 
 func open(t *testing.T, dsn string) *postgres.Store {
@@ -37,6 +46,14 @@ func TestPostgres(t *testing.T) {
 			return open(t, dsn)
 		})
 	})
+	t.Run("Work", func(t *testing.T) {
+		n := 0
+		worktest.Run(t, func(t *testing.T) work.Store {
+			n++
+			return open(t, pg.NewDatabase(fmt.Sprintf("work%d", n)))
+		})
+	})
+	t.Run("CopyKeepsEverything", func(t *testing.T) { copies(t, pg) })
 	t.Run("ThreeMigrateAtOnce", func(t *testing.T) {
 		dsn := pg.NewDatabase("three")
 		var wg sync.WaitGroup
@@ -94,4 +111,77 @@ func TestPostgres(t *testing.T) {
 			t.Errorf("%q, %v", x.Name, err)
 		}
 	})
+}
+
+// copies carries a store from SQLite to PostgreSQL and back: nothing is lost, and the
+// dumps are the same byte for byte.
+func copies(t *testing.T, pg *testkit.Postgres) {
+	ctx := t.Context()
+	src, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "a.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	now := time.UnixMilli(1795255200123).UTC()
+	x := store.Session{ID: "20261121-fix-a3f2", Name: "fix", Note: "a\nb", Target: "web1", Status: plan.Pending, Script: []byte("\x00\xff"), Plan: []byte("{}"), Output: []byte{}, Created: now, Updated: now}
+	op := work.Operation{ID: "01A", Verb: work.Run, Request: []byte("{}"), Created: now, Caller: work.Caller{User: "ann"}}
+	for _, err := range []error{
+		src.Create(ctx, x), src.Decide(ctx, plan.Approval{ID: "d", Session: x.ID, User: "bob", Created: now}),
+		src.CreateToken(ctx, store.Token{ID: "t", Hash: []byte{0, 255}, Created: now}),
+		src.Join(ctx, work.Process{ID: "p1"}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := src.Submit(ctx, op, []work.Task{{ID: "01A-1", Number: 1, Target: "web1"}, {ID: "01A-2", Number: 2, Target: "web2"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := src.Claim(ctx, "01A-1", "p1", work.Limits{PerTarget: 1}, now); err != nil {
+		t.Fatal(err)
+	}
+	first := dump(t, src)
+	db := open(t, pg.NewDatabase("copied"))
+	for i, bad := range [][]byte{first[:len(first)-20], bytes.Replace(first, []byte("web1"), []byte("web2"), 1), append(bytes.Clone(first), "{}\n"...), []byte("{}\n"), nil} {
+		if _, err := db.Load(ctx, bytes.NewReader(bad)); !errors.Is(err, sqlstore.ErrDump) {
+			t.Errorf("damaged backup %d: %v", i, err)
+		}
+	}
+	if _, err := db.Load(ctx, bytes.NewReader(first)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Load(ctx, bytes.NewReader(first)); !errors.Is(err, sqlstore.ErrNotEmpty) {
+		t.Errorf("second Load = %v", err)
+	}
+	second := dump(t, db.Store)
+	back, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "b.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer back.Close()
+	if _, err := back.Load(ctx, bytes.NewReader(second)); err != nil {
+		t.Fatal(err)
+	}
+	if third := dump(t, back); !bytes.Equal(first, second) || !bytes.Equal(first, third) {
+		t.Errorf("the copies differ:\n%s\n%s\n%s", first, second, third)
+	}
+	// What was under way is left by a process that nobody knows; what waited is offered.
+	if left, err := db.Left(ctx); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+	if n, err := db.Reoffer(ctx, now); err != nil || n != 1 {
+		t.Errorf("%d offered, %v", n, err)
+	}
+	if n, err := db.Reoffer(ctx, now); err != nil || n != 0 {
+		t.Errorf("%d offered again, %v", n, err)
+	}
+}
+
+func dump(t *testing.T, s *sqlstore.Store) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if _, err := s.Dump(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/bowline-sh/bowline/internal/store"
 	"github.com/bowline-sh/bowline/internal/store/sqlite"
 	"github.com/bowline-sh/bowline/internal/store/storetest"
+	"github.com/bowline-sh/bowline/internal/work"
+	"github.com/bowline-sh/bowline/internal/work/worktest"
 )
 
 func TestContract(t *testing.T) {
@@ -19,6 +21,17 @@ func TestContract(t *testing.T) {
 			file = filepath.Join(t.TempDir(), "dir with spaces?#%", "bowline.db")
 		}
 		s, err := sqlite.Open(t.Context(), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	})
+}
+
+func TestWork(t *testing.T) {
+	worktest.Run(t, func(t *testing.T) work.Store {
+		s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "bowline.db"))
 		if err != nil {
 			t.Fatal(err)
 		}
