@@ -13,11 +13,13 @@ import (
 	"github.com/bowline-sh/bowline/internal/store/postgres"
 	"github.com/bowline-sh/bowline/internal/store/sqlite"
 	"github.com/bowline-sh/bowline/internal/store/sqlstore"
+	"github.com/bowline-sh/bowline/internal/work"
 )
 
 // Keeper is a store with what its keepers do besides.
 type Keeper interface {
 	store.Store
+	work.Store
 	Version() int64
 	Dump(ctx context.Context, w io.Writer) (sqlstore.Dumped, error)
 	Load(ctx context.Context, r io.ReadSeeker) (sqlstore.Dumped, error)

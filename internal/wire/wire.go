@@ -100,6 +100,7 @@ type Parts struct {
 	gate     *gate.Gate
 	rules    *rules
 	notices  sync.WaitGroup // commands of [notify] under way
+	who      caller.Caller  // immutable
 	runtime  string         // directory of sockets; "" if there is none
 
 	// mu guards cfg, which an edit replaces.
@@ -168,8 +169,8 @@ func Build(ctx context.Context, o Options) (*Parts, error) {
 		Actor: audit.Actor{Surface: first(o.Surface, "api"), Client: o.Client}}}
 	p.store = &sessions{spec: first(o.Store, cfg.Store), file: paths.Store}
 	p.rules = newRules(paths.Config, home, cfg)
-	p.gate = gate.New(gate.Config{Policy: p.rules.now, Now: time.Now, Ask: yesOrNo(o.Prompt),
-		Caller: caller.Caller{User: login(), Surface: first(o.Surface, "api"), Client: o.Client}})
+	p.who = caller.Caller{User: login(), Surface: first(o.Surface, "api"), Client: o.Client}
+	p.gate = gate.New(gate.Config{Policy: p.rules.now, Now: time.Now, Ask: yesOrNo(o.Prompt), Caller: p.who})
 	p.connect(o, home)
 	return p, nil
 }

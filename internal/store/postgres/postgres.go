@@ -40,7 +40,9 @@ const Oldest = 15
 type Store struct {
 	*sqlstore.Store
 	pool *pgxpool.Pool
-	stop context.CancelFunc // of listen
+
+	mu   sync.Mutex         // guards stop
+	stop context.CancelFunc // of listen; nil before
 	done sync.WaitGroup     // listen
 }
 
@@ -92,8 +94,11 @@ func masked(cfg *pgxpool.Config, err error) error {
 
 // Close implements [store.Store].
 func (s *Store) Close() error {
-	if s.stop != nil {
-		s.stop()
+	s.mu.Lock()
+	stop := s.stop
+	s.mu.Unlock()
+	if stop != nil {
+		stop()
 		s.done.Wait()
 	}
 	err := s.Store.Close()
@@ -102,8 +107,10 @@ func (s *Store) Close() error {
 }
 
 // Listen begins to wake those who wait for what other processes did; Close ends it. It
-// takes a connection of its own. It may be called again, but not concurrently.
+// takes a connection of its own. Again, it changes nothing.
 func (s *Store) Listen(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.stop != nil {
 		return
 	}

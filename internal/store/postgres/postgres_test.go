@@ -14,9 +14,9 @@ import (
 
 	"github.com/bowline-sh/bowline/internal/store"
 	"github.com/bowline-sh/bowline/internal/store/postgres"
-	"github.com/bowline-sh/bowline/internal/store/storetest"
 	"github.com/bowline-sh/bowline/internal/store/sqlite"
 	"github.com/bowline-sh/bowline/internal/store/sqlstore"
+	"github.com/bowline-sh/bowline/internal/store/storetest"
 	"github.com/bowline-sh/bowline/internal/testkit"
 	"github.com/bowline-sh/bowline/internal/work"
 	"github.com/bowline-sh/bowline/internal/work/worktest"
