@@ -126,6 +126,13 @@ func (p *Postgres) Kill() {
 			time.Sleep(time.Millisecond)
 		}
 	}
+	// Where the first process of a container reaps slowly, the server's number still
+	// looks taken, and a new one would believe its lock files.
+	for _, name := range []string{filepath.Join(p.data(), "postmaster.pid"), filepath.Join(p.dir, ".s.PGSQL."+strconv.Itoa(p.port)+".lock")} {
+		if err := os.Remove(name); err != nil {
+			p.t.Fatal(err)
+		}
+	}
 }
 
 func (p *Postgres) pid() int {
