@@ -394,3 +394,26 @@ type WorkOptions struct {
 func (c *Client) ServeWork(ctx context.Context, o WorkOptions) error {
 	return c.parts.ServeWork(ctx, wire.WorkOptions(o))
 }
+
+// WorkProcess is a process that serves the store.
+type WorkProcess struct {
+	ID      string // as tasks name it
+	Host    string
+	PID     int
+	Started time.Time
+}
+
+// WorkProcesses lists the processes that serve the store, as far as is known: of one that
+// died it is known after some seconds.
+func (c *Client) WorkProcesses(ctx context.Context) ([]WorkProcess, error) {
+	s, err := c.parts.Keeper(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.Processes(ctx)
+	out := make([]WorkProcess, len(list))
+	for i, p := range list {
+		out[i] = WorkProcess{ID: p.ID, Host: p.Host, PID: p.PID, Started: p.Started}
+	}
+	return out, err
+}

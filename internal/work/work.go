@@ -17,8 +17,8 @@
 // A process joins, and beats until it leaves. Whoever sees the beat of another stand
 // still for [DeadAfter], while it reaches the store itself, declares it dead; then it
 // claims nothing more, and its claims are settled by others. A process that was declared
-// dead but lives finds that out at its next beat or record: it has lost its claims, what
-// it still has to say about them is refused, and it joins anew under another name.
+// dead but lives finds that out at its next beat: it stops its tasks, and joins anew under
+// another name. Of what is said about a task by it and by who settles it, the first counts.
 package work
 
 import (
