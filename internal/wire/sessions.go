@@ -50,6 +50,13 @@ func (s *sessions) keeper(ctx context.Context) (Keeper, error) {
 	return opened, nil
 }
 
+// isShared reports whether the store is a database that several machines share.
+func (s *sessions) isShared() bool { return isPostgres(s.spec) }
+
+func isPostgres(spec string) bool {
+	return strings.HasPrefix(spec, "postgres://") || strings.HasPrefix(spec, "postgresql://")
+}
+
 // OpenStore opens the store that spec names: "sqlite:PATH", "postgres://...",
 // "postgresql://...", or "" for the SQLite file given. Errors never hold a spec, which
 // may hold a password.
@@ -60,7 +67,7 @@ func OpenStore(ctx context.Context, spec, file string) (Keeper, error) {
 		return sqliteStore(ctx, file)
 	case isFile && path != "":
 		return sqliteStore(ctx, path)
-	case strings.HasPrefix(spec, "postgres://"), strings.HasPrefix(spec, "postgresql://"):
+	case isPostgres(spec):
 		s, err := postgres.Open(ctx, spec)
 		if err != nil {
 			return nil, diag.New(diag.Failure, "", "see whether it answers, with 'psql' and the same address", "%w", err)

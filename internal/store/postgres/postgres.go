@@ -43,7 +43,9 @@ type Store struct {
 
 	mu   sync.Mutex         // guards stop
 	stop context.CancelFunc // of listen; nil before
-	done sync.WaitGroup     // listen
+	done sync.WaitGroup     // listen, and renewing places
+
+	places places
 }
 
 // Open connects to the database that dsn names, as postgres://USER@HOST/NAME, and brings
@@ -99,8 +101,13 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	if stop != nil {
 		stop()
-		s.done.Wait()
 	}
+	s.places.mu.Lock()
+	if s.places.stop != nil {
+		s.places.stop()
+	}
+	s.places.mu.Unlock()
+	s.done.Wait()
 	err := s.Store.Close()
 	s.pool.Close()
 	return err

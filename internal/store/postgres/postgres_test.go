@@ -53,6 +53,7 @@ func TestPostgres(t *testing.T) {
 			return open(t, pg.NewDatabase(fmt.Sprintf("work%d", n)))
 		})
 	})
+	t.Run("LimitsHoldAcrossProcesses", func(t *testing.T) { limits(t, pg) })
 	t.Run("CopyKeepsEverything", func(t *testing.T) { copies(t, pg) })
 	t.Run("ThreeMigrateAtOnce", func(t *testing.T) {
 		dsn := pg.NewDatabase("three")
@@ -184,4 +185,49 @@ func dump(t *testing.T, s *sqlstore.Store) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// limits counts through two connections, as two processes do.
+func limits(t *testing.T, pg *testkit.Postgres) {
+	dsn := pg.NewDatabase("limits")
+	a, b := open(t, dsn), open(t, dsn)
+	three := []postgres.Limit{{Key: "x\x00ann", Concurrent: 3}, {Key: "y", Rate: 5, Per: time.Hour}}
+	var mu sync.Mutex
+	var leave []func()
+	busy := 0
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			l, full, err := []*postgres.Store{a, b}[i%2].Enter(t.Context(), three)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil:
+				t.Error(err)
+			case full != nil && full.Limit == 0 && full.Busy:
+				busy++
+			case full == nil:
+				leave = append(leave, l)
+			default:
+				t.Errorf("%+v", full)
+			}
+		})
+	}
+	wg.Wait()
+	if len(leave) != 3 || busy != 5 {
+		t.Fatalf("%d got in, %d did not", len(leave), busy)
+	}
+	for _, l := range leave {
+		l()
+		l()
+	}
+	for i := range 3 {
+		l, full, err := b.Enter(t.Context(), three)
+		if err != nil || i < 2 && full != nil || i == 2 && (full == nil || full.Limit != 1 || full.Busy || full.Next < 59*time.Minute) {
+			t.Errorf("act %d: %+v, %v", i+4, full, err)
+		}
+		if l != nil {
+			l()
+		}
+	}
 }
