@@ -20,6 +20,7 @@ import (
 type Keeper interface {
 	store.Store
 	work.Store
+	store.Audit
 	Version() int64
 	Dump(ctx context.Context, w io.Writer) (sqlstore.Dumped, error)
 	Load(ctx context.Context, r io.ReadSeeker) (sqlstore.Dumped, error)

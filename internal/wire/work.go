@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/bowline-sh/bowline/diag"
@@ -14,6 +16,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/executor"
 	"github.com/bowline-sh/bowline/internal/helper"
 	"github.com/bowline-sh/bowline/internal/store/postgres"
+	"github.com/bowline-sh/bowline/internal/witness"
 	"github.com/bowline-sh/bowline/internal/work"
 	"github.com/bowline-sh/bowline/internal/worker"
 	"github.com/bowline-sh/bowline/plan"
@@ -33,14 +36,47 @@ func (p *Parts) ServeWork(ctx context.Context, o WorkOptions) error {
 	if err != nil {
 		return err
 	}
-	cfg := worker.Config{Store: k, Runner: runner{p}, Now: time.Now, Workers: o.Workers, Limits: work.Limits{PerTarget: o.PerTarget}, Grace: o.Grace, Note: o.Note, Host: hostname()}
+	self, err := p.witness()
+	if err != nil {
+		return err
+	}
+	cfg := worker.Config{Key: self.Public(), Store: k, Runner: runner{p}, Now: time.Now, Workers: o.Workers, Limits: work.Limits{PerTarget: o.PerTarget}, Grace: o.Grace, Note: o.Note, Host: hostname()}
 	if pg, ok := k.(*postgres.Store); ok {
 		if _, err := p.Watched(ctx); err != nil {
 			return err
 		}
 		cfg.Queue = pg
 	}
-	return worker.Serve(ctx, cfg)
+	syncing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var syncer sync.WaitGroup
+	if p.store.isShared() {
+		note := o.Note
+		if note == nil {
+			note = func(string) {}
+		}
+		y := witness.Syncer{Self: self, Store: k, Log: p.AuditReader(), Host: hostname(), Now: time.Now}
+		syncer.Go(func() { y.Run(syncing, note) })
+	}
+	err = worker.Serve(ctx, cfg)
+	stop() // after the last outcome
+	syncer.Wait()
+	return err
+}
+
+// witness is the chain of this machine; its key lies beside the head of its log.
+func (p *Parts) witness() (witness.Self, error) { return witness.Load(filepath.Dir(p.Paths.AuditHead)) }
+
+// VerifyAll checks the audit logs of all machines against each other.
+func (p *Parts) VerifyAll(ctx context.Context) (witness.Report, error) {
+	k, err := p.Keeper(ctx)
+	if err != nil {
+		return witness.Report{}, err
+	}
+	self, err := witness.Find(filepath.Dir(p.Paths.AuditHead))
+	if err != nil {
+		return witness.Report{}, err
+	}
+	return witness.Verify(ctx, self, k, p.AuditReader())
 }
 
 // runner carries out tasks with the parts of a client.

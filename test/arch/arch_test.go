@@ -43,6 +43,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/work`, `nothing`},
 	{`internal/store/sqlstore`, `plan|internal/(store|work)`},
 	{`internal/store/(sqlite|postgres)`, `internal/(store|store/sqlstore)`},
+	{`internal/witness`, `internal/(audit|durable|store)`},
 	{`internal/worker`, `internal/work`},
 	{`internal/helperbin`, `nothing`},
 	{`internal/helperbin/build`, `internal/helperbin`},

@@ -38,18 +38,19 @@ func shared(dir, state string) bowline.Config {
 
 func serveWork(dir string) error {
 	ctx := context.Background()
-	c, err := bowline.Open(ctx, shared(dir, fmt.Sprintf("state%d", os.Getpid())))
+	c, err := bowline.Open(ctx, shared(dir, os.Getenv("BOWLINE_TEST_STATE")))
 	if err != nil {
 		return err
 	}
 	return c.ServeWork(ctx, bowline.WorkOptions{Note: func(n string) { fmt.Fprintln(os.Stderr, n) }})
 }
 
-// server starts a process that serves the store. It ends with the test.
-func server(t *testing.T, dir string) *exec.Cmd {
+// server starts a process that serves the store and keeps its log in state. It ends with
+// the test.
+func server(t *testing.T, dir, state string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "BOWLINE_TEST_SERVE="+dir)
+	cmd.Env = append(os.Environ(), "BOWLINE_TEST_SERVE="+dir, "BOWLINE_TEST_STATE="+state)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -105,8 +106,9 @@ func TestServersShareWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	for range 2 {
-		server(t, dir)
+	pids := map[int]string{}
+	for _, state := range []string{"s0", "s1"} {
+		pids[server(t, dir, state).Process.Pid] = state
 	}
 	run := bowline.OperationRequest{Verb: bowline.OperationRun, Targets: []string{"t0"}, Key: "k1", Run: &bowline.RunRequest{Argv: []string{"echo", "hello"}}}
 	op := submitted(t, c, run)
@@ -139,7 +141,7 @@ func TestServersShareWork(t *testing.T) {
 		}
 		if !killed && strings.Contains(string(e.Data), "waiting") {
 			killed = true
-			killOwner(t, c, op.ID)
+			server(t, dir, pids[killOwner(t, c, op.ID)]) // on the same machine
 			if err := os.WriteFile(release, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -164,10 +166,33 @@ func TestServersShareWork(t *testing.T) {
 	if again := ended(t, c, op.ID)[0]; again.State != bowline.WorkFailed || again.Kind != diag.Denied {
 		t.Errorf("a second apply: %+v", again)
 	}
+	auditHolds(t, c, 2)
 }
 
-// killOwner kills -9 the process that has the first task of an operation.
-func killOwner(t *testing.T, c *bowline.Client, operation string) {
+// auditHolds waits until all servers have copied and signed, and verifies all logs.
+func auditHolds(t *testing.T, c *bowline.Client, servers int) {
+	t.Helper()
+	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		r, err := c.VerifyAuditAll(t.Context())
+		if err != nil || !r.OK {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		signed := len(r.Chains) == servers
+		for _, x := range r.Chains {
+			signed = signed && x.Entries > 0 && x.Signers > 0
+		}
+		if signed {
+			return
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatalf("not all logs were signed: %+v", r)
+		}
+	}
+}
+
+// killOwner kills -9 the process that has the first task of an operation, and returns
+// its number.
+func killOwner(t *testing.T, c *bowline.Client, operation string) int {
 	t.Helper()
 	tasks, err := c.Tasks(t.Context(), operation, false)
 	if err != nil {
@@ -182,8 +207,9 @@ func killOwner(t *testing.T, c *bowline.Client, operation string) {
 			if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-			return
+			return p.PID
 		}
 	}
 	t.Fatalf("no process %s in %+v", tasks[0].Process, list)
+	return 0
 }

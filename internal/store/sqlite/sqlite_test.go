@@ -93,7 +93,7 @@ func TestStoreFromBeforeFleets(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		`DROP TABLE warmth`, `DROP TABLE processes`, `DROP TABLE events`, `DROP TABLE tasks`, `DROP TABLE operations`, `DROP TABLE tokens`, `ALTER TABLE sessions DROP COLUMN mark`, `ALTER TABLE sessions DROP COLUMN client`, `DROP INDEX sessions_fleet`, `ALTER TABLE sessions DROP COLUMN effect`, `ALTER TABLE sessions DROP COLUMN fleet`, `DELETE FROM goose_db_version WHERE version_id > 1`,
+		`DROP TABLE audit_chains`, `DROP TABLE audit_lines`, `DROP TABLE audit_statements`, `DROP TABLE warmth`, `DROP TABLE processes`, `DROP TABLE events`, `DROP TABLE tasks`, `DROP TABLE operations`, `DROP TABLE tokens`, `ALTER TABLE sessions DROP COLUMN mark`, `ALTER TABLE sessions DROP COLUMN client`, `DROP INDEX sessions_fleet`, `ALTER TABLE sessions DROP COLUMN effect`, `ALTER TABLE sessions DROP COLUMN fleet`, `DELETE FROM goose_db_version WHERE version_id > 1`,
 		`INSERT INTO sessions VALUES ('20261121-old-a3f2', 'old', '', 'web1', 'k', 'executed', 'd', 'u', 'h', 'cli', NULL, '{}', 1, 1, 1, '', NULL)`,
 	} {
 		if _, err := db.Exec(line); err != nil {

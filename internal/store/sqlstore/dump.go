@@ -28,14 +28,19 @@ const dumpFormat = 1
 
 // tables are those of a dump, in an order in which rows may refer to earlier ones.
 func tables() []string {
-	return []string{"sessions", "decisions", "tokens", "operations", "tasks", "events"}
+	return []string{"sessions", "decisions", "tokens", "operations", "tasks", "events", "audit_chains", "audit_lines", "audit_statements"}
 }
 
 // keyOf are the columns that order the rows of a table, so that two stores with the same
 // content have the same dump.
 func keyOf(table string) string {
-	if table == "events" {
+	switch table {
+	case "events":
 		return "operation, seq"
+	case "audit_lines":
+		return "chain, seq"
+	case "audit_statements":
+		return "signer, n"
 	}
 	return "id"
 }
