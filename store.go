@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/store/sqlstore"
@@ -29,32 +30,54 @@ func (c *Client) StoreVersion(ctx context.Context) (int64, error) {
 
 // BackupStore writes everything that the store keeps, as it is at one moment. Others may
 // go on using the store meanwhile.
-func (c *Client) BackupStore(ctx context.Context, w io.Writer) (StoreSummary, error) {
+func (c *Client) BackupStore(ctx context.Context, w io.Writer) (done StoreSummary, err error) {
 	s, err := c.parts.Keeper(ctx)
 	if err != nil {
-		return StoreSummary{}, err
+		return done, err
 	}
-	done, err := s.Dump(ctx, w)
-	return StoreSummary(done), err
+	err = c.parts.Recorded(ctx, "store.backup", func() (string, error) {
+		sum, err := s.Dump(ctx, w)
+		done = StoreSummary(sum)
+		return done.Digest, err
+	})
+	return done, err
 }
 
 // RestoreStore puts a backup into the store, which must be empty, of whatever kind either
-// is. The digest is checked first. With an error nothing was written.
-func (c *Client) RestoreStore(ctx context.Context, r io.ReadSeeker) (StoreSummary, error) {
+// is. The digest is checked first. Unless done has rows, nothing was written.
+func (c *Client) RestoreStore(ctx context.Context, r io.ReadSeeker) (done StoreSummary, err error) {
 	s, err := c.parts.Keeper(ctx)
 	if err != nil {
-		return StoreSummary{}, err
+		return done, err
 	}
-	done, err := s.Load(ctx, r)
-	return StoreSummary(done), loadError("restore store", err)
+	err = c.parts.Recorded(ctx, "store.restore", func() (string, error) {
+		sum, err := s.Load(ctx, r)
+		done = StoreSummary(sum)
+		return done.Digest, loadError("restore store", err)
+	})
+	return done, err
 }
 
 // CopyStore copies all of one store into another, which must be empty; see
 // [Config.Store] for how they are named. It passes through a temporary file.
-func CopyStore(ctx context.Context, from, to string) (_ StoreSummary, err error) {
+func (c *Client) CopyStore(ctx context.Context, from, to string) (done StoreSummary, err error) {
 	if from == "" || to == "" || from == to {
-		return StoreSummary{}, diag.New(diag.Usage, "copy store", "name two stores, as 'sqlite:PATH' and 'postgres://USER@HOST/NAME'", "there is nothing to copy")
+		return done, diag.New(diag.Usage, "copy store", "name two stores, as 'sqlite:PATH' and 'postgres://USER@HOST/NAME'", "there is nothing to copy")
 	}
+	if path, ok := strings.CutPrefix(from, "sqlite:"); ok {
+		if _, err := os.Stat(path); err != nil { // opening would make one
+			return done, diag.New(diag.Usage, "copy store", "name the store that there is", "%w", err)
+		}
+	}
+	err = c.parts.Recorded(ctx, "store.copy", func() (string, error) {
+		var err error
+		done, err = copyStore(ctx, from, to)
+		return done.Digest, err
+	})
+	return done, err
+}
+
+func copyStore(ctx context.Context, from, to string) (_ StoreSummary, err error) {
 	src, err := wire.OpenStore(ctx, from, "")
 	if err != nil {
 		return StoreSummary{}, err

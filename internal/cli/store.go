@@ -145,11 +145,13 @@ on without what is changed there afterwards.`,
 		Example: "  bowline store copy sqlite:$HOME/.local/state/bowline/bowline.db postgres://bowline@db1/bowline",
 		Args:    args(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, a []string) error {
-			done, err := bowline.CopyStore(cmd.Context(), a[0], a[1])
-			if err != nil {
-				return err
-			}
-			return env.storeDone("copied", done, o.asJSON)
+			return env.withStore(cmd.Context(), "", func(c *bowline.Client) error {
+				done, err := c.CopyStore(cmd.Context(), a[0], a[1])
+				if err != nil {
+					return err
+				}
+				return env.storeDone("copied", done, o.asJSON)
+			})
 		},
 	}
 	o.jsonFlag(cmd)

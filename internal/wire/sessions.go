@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/user"
@@ -9,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/store"
 	"github.com/bowline-sh/bowline/internal/store/postgres"
 	"github.com/bowline-sh/bowline/internal/store/sqlite"
@@ -76,6 +78,21 @@ func OpenStore(ctx context.Context, spec, file string) (Keeper, error) {
 		return s, nil
 	}
 	return nil, diag.New(diag.Usage, "open store", "write it as 'sqlite:PATH' or 'postgres://USER@HOST/NAME'", "it is neither the path of a file nor the address of a database")
+}
+
+// Recorded does what f does to a store, with an intent and an outcome in the audit log.
+// f returns a digest of what it read or wrote.
+func (p *Parts) Recorded(ctx context.Context, verb string, f func() (digest string, err error)) error {
+	id, err := p.log.Begin(ctx, audit.Intent{Subject: audit.Subject{Verb: verb}})
+	if err != nil {
+		return err
+	}
+	digest, err := f()
+	out := audit.Outcome{Err: err}
+	if digest != "" {
+		out.Digests = map[string]string{"backup": digest}
+	}
+	return errors.Join(err, p.log.End(ctx, id, out))
 }
 
 // sqliteStore keeps a nil pointer out of the interface.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,6 +186,56 @@ func dump(t *testing.T, s *sqlstore.Store) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// TestRestartsLoseNothing: changes go on while the server restarts in every way. Each is
+// made once, and says so, though answers are lost.
+func TestRestartsLoseNothing(t *testing.T) {
+	pg := testkit.StartPostgres(t)
+	s := open(t, pg.NewDatabase("restarts"))
+	ctx := t.Context()
+	over := make(chan struct{})
+	var made atomic.Int32
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				id := fmt.Sprintf("20261121-fix-%d-%04x", g, i)
+				now := time.Now()
+				for n, err := range []error{
+					s.Create(ctx, store.Session{ID: id, Status: plan.Pending, Plan: []byte("{}"), Created: now}),
+					s.Decide(ctx, plan.Approval{ID: id, Session: id, Created: now}),
+					s.Move(ctx, id, plan.Pending, plan.Approved, store.Update{Now: now}),
+					s.Move(ctx, id, plan.Approved, plan.Applying, store.Update{Now: now}),
+					s.Move(ctx, id, plan.Applying, plan.Failed, store.Update{Now: now}),
+					s.Delete(ctx, id, plan.Failed),
+				} {
+					if err != nil {
+						t.Errorf("change %d of %s: %v", n+1, id, err)
+						return
+					}
+				}
+				made.Add(1)
+			}
+		})
+	}
+	for _, way := range []func(){func() { pg.Restart("fast") }, func() { pg.Restart("immediate") }, func() { pg.Kill(); pg.Start() }, func() { pg.Restart("immediate") }} {
+		from := made.Load()
+		for began := time.Now(); made.Load() < from+20 && !t.Failed(); time.Sleep(5 * time.Millisecond) {
+			if time.Since(began) > 30*time.Second {
+				t.Fatal("nothing goes on any more")
+			}
+		}
+		way()
+	}
+	close(over)
+	wg.Wait()
+	t.Logf("%d sessions went through their life", made.Load())
 }
 
 // limits counts through two connections, as two processes do.
