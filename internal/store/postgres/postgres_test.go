@@ -54,6 +54,8 @@ func TestPostgres(t *testing.T) {
 			return open(t, pg.NewDatabase(fmt.Sprintf("work%d", n)))
 		})
 	})
+	t.Run("LostAnswers", func(t *testing.T) { lostAnswers(t, pg) })
+	t.Run("OffersThatAreGone", func(t *testing.T) { offersThatAreGone(t, pg) })
 	t.Run("LimitsHoldAcrossProcesses", func(t *testing.T) { limits(t, pg) })
 	t.Run("CopyKeepsEverything", func(t *testing.T) { copies(t, pg) })
 	t.Run("ThreeMigrateAtOnce", func(t *testing.T) {
