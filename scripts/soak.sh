@@ -17,4 +17,5 @@ BOWLINE_CIRCLE=full go test -count 1 -timeout 1h ./test/circle
 BOWLINE_TRANSFER=full go test -count 1 -timeout 1h -v -run 'TestResumeAfterCut|TestLargeFile|TestLargeTree' ./internal/transfer/copier
 BOWLINE_FLEET=full go test -count 1 -timeout 1h -v -run 'TestTroubledFleet|TestCommands' ./test/integration
 BOWLINE_SCALE=full go test -count 1 -timeout 1h -v -run TestChaos ./internal/worker
+BOWLINE_SCALE=full go test -count 1 -timeout 1h -v -run TestServersDieInAFleet ./test/integration
 go test -p 1 -count "${SOAK_COUNT:-5}" -timeout 2h ./...

@@ -45,7 +45,7 @@ func openFile(t *testing.T, file string) *sqlstore.Store {
 // begin serves a store until the returned function is called, which waits for the end.
 func begin(t *testing.T, s work.Store, do func(context.Context, work.Task) work.Outcome, change ...func(*worker.Config)) (end func()) {
 	t.Helper()
-	cfg := worker.Config{Store: s, Runner: fake{do}, Now: time.Now, Workers: 4, Grace: 5 * time.Second, Beat: 50 * time.Millisecond, DeadAfter: 500 * time.Millisecond}
+	cfg := worker.Config{Store: s, Runner: fake{do}, Now: time.Now, Workers: 4, Grace: 5 * time.Second, Beat: 50 * time.Millisecond, DeadAfter: 5 * time.Second}
 	for _, f := range change {
 		f(&cfg)
 	}
