@@ -56,6 +56,14 @@ func (s *Server) table() []route {
 		{method: post, path: "/fleets/{id}/resume", id: "resumeFleet", summary: "Finish what was broken off", scope: bowline.ScopeApply, in: FleetActRequest{}, out: Members{}, events: true, do: actFleet((*bowline.Client).ResumeFleet)},
 		{method: post, path: "/fleets/{id}/rollback", id: "rollbackFleet", summary: "Take a fleet or class back", scope: bowline.ScopeApply, in: FleetActRequest{}, out: Members{}, events: true, do: actFleet((*bowline.Client).RollbackFleet)},
 
+		{method: post, path: "/operations", id: "submit", summary: "Do one verb on many targets, whether or not its reader stays", scope: bowline.ScopeRead, in: OperationRequest{}, out: Operation{}, status: http.StatusAccepted,
+			header: []param{{"Idempotency-Key", "makes it safe to send again: the same key and request give the same operation", "string"}}, do: submit},
+		{method: get, path: "/operations", id: "listOperations", summary: "Operations of the token's user, newest first", scope: bowline.ScopeRead,
+			query: append([]param{{"state", "only those", "string"}, {"user", "only of this one; for administrators", "string"}}, page...), out: Operations{}, do: listOperations},
+		{method: get, path: "/operations/{id}", id: "getOperation", summary: "One operation, with its tasks", scope: bowline.ScopeRead, out: Operation{}, do: getOperation},
+		{method: get, path: "/operations/{id}/events", id: "watchOperation", summary: "What happens in an operation, as it happens", scope: bowline.ScopeRead, out: Operation{}, events: true, do: watchOperation},
+		{method: post, path: "/operations/{id}/cancel", id: "cancelOperation", summary: "Begin nothing more of an operation, and kill what runs", scope: bowline.ScopeRun, out: Operation{}, do: cancelOperation},
+
 		{method: post, path: "/sessions/prune", id: "pruneSessions", summary: "Delete sessions that are over, on their targets and here", scope: bowline.ScopeAdmin, in: PruneRequest{}, out: Pruned{}, do: prune},
 
 		{method: get, path: "/audit", id: "listAudit", summary: "The audit log, newest first", scope: bowline.ScopeRead,

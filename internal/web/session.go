@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -31,11 +32,13 @@ func (s *Site) find(r *http.Request) (bowline.Session, error) {
 type sessionView struct {
 	bowline.Session
 	Doc       *review.Document
-	Split     bool // diffs side by side
-	From      int  // operation whose diffs come first
-	Secret    int  // operation whose secret content is shown
-	Following bool // something is being done to it
-	Two       bool // two persons must approve
+	Split     bool   // diffs side by side
+	From      int    // operation whose diffs come first
+	Secret    int    // operation whose secret content is shown
+	Following bool   // something is being done to it
+	Operation string // that does it, as the address says
+	Failed    error  // how the operation failed
+	Two       bool   // two persons must approve
 }
 
 // shownDiffs is how many diffs a page holds; the others are a click away. openDiffs is
@@ -53,6 +56,15 @@ func (v sessionView) Shown(i int, row review.Row) bool {
 // Open reports whether a row is unfolded: those that a person must see, and the first.
 func (v sessionView) Open(i int, row review.Row) bool {
 	return row.Severity() >= review.Medium && i < shownDiffs || i < openDiffs || i+1 == v.From || row.N == v.Secret
+}
+
+// Events is where the page follows what is being done.
+func (v sessionView) Events() string {
+	at := "/s/" + v.ID + "/events"
+	if v.Operation != "" {
+		at += "?op=" + url.QueryEscape(v.Operation)
+	}
+	return at
 }
 
 // Facts are the properties of a row. Where its diff says it, digests and times are noise.
@@ -131,10 +143,15 @@ func (s *Site) session(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	q := r.URL.Query()
-	v := sessionView{Session: x, Split: q.Get("view") == "split", From: count(q.Get("from")), Secret: count(q.Get("secret")), Following: s.acts.under(x.ID) || x.Status == plan.Applying,
+	v := sessionView{Session: x, Split: q.Get("view") == "split", From: count(q.Get("from")), Secret: count(q.Get("secret")), Operation: q.Get("op"), Following: s.acts.under(x.ID) || x.Status == plan.Applying || s.goesOn(r.Context(), q.Get("op"), x.ID),
 		Doc: review.New(review.Input{Plan: x.Plan, Contents: x.Contents, Digest: x.Digest, Now: time.Now(), Others: s.inEffect(r.Context(), x)})}
 	if a, err := s.cfg.Client.ExplainPlan(r.Context(), x.ID); err == nil {
 		v.Two = a.Decision == "require-two"
+	}
+	if v.Operation != "" && s.about(r.Context(), v.Operation, x.ID) {
+		v.Failed = s.outcome(r.Context(), v.Operation)
+	} else {
+		v.Operation = ""
 	}
 	s.show(w, r, http.StatusOK, sessionPage(s.frame(r, x.ID), v))
 	return nil

@@ -59,7 +59,7 @@ func (s *Site) Register(mux *http.ServeMux) {
 	page("GET /s/{id}/events", bowline.ScopeRead, s.follow)
 	page("POST /s/{id}/approve", bowline.ScopeApprove, s.approve)
 	page("POST /s/{id}/reject", bowline.ScopeApprove, s.reject)
-	page("POST /s/{id}/apply", bowline.ScopeApply, s.act((*bowline.Client).Apply))
+	page("POST /s/{id}/apply", bowline.ScopeApply, s.submit(bowline.OperationApply))
 	page("POST /s/{id}/resume", bowline.ScopeApply, s.act((*bowline.Client).Resume))
 	page("GET /targets", bowline.ScopeRead, s.targets)
 	page("POST /targets/{name}/test", bowline.ScopeRun, s.test)
@@ -73,7 +73,7 @@ func (s *Site) Register(mux *http.ServeMux) {
 	page("POST /f/{id}/apply", bowline.ScopeApply, s.onFleet(s.actOnFleet((*bowline.Client).ApplyFleet)))
 	page("POST /f/{id}/rollback", bowline.ScopeApply, s.onFleet(s.actOnFleet((*bowline.Client).RollbackFleet)))
 	page("POST /s/{id}/confirm", bowline.ScopeApply, s.act(confirm))
-	page("POST /s/{id}/rollback", bowline.ScopeApply, s.act((*bowline.Client).Rollback))
+	page("POST /s/{id}/rollback", bowline.ScopeApply, s.submit(bowline.OperationRollback))
 }
 
 // show answers with a page.

@@ -60,6 +60,9 @@ type Options struct {
 	// used; "" keeps no links between invocations. Spawn starts that process.
 	Build string
 	Spawn func() error
+	// Store is where sessions are kept: "sqlite:PATH", "postgres://..." or "" for what the
+	// configuration says, which is a file of the state directory if it says nothing.
+	Store string
 	// Program is the absolute path of bowline, for entries of boxes in ssh_config; ""
 	// makes none.
 	Program string
@@ -103,6 +106,7 @@ type Parts struct {
 	gate    *gate.Gate
 	rules   *rules
 	notices sync.WaitGroup // commands of [notify] under way
+	who     caller.Caller  // immutable
 	runtime string         // directory of sockets; "" if there is none
 
 	// mu guards cfg, which an edit replaces.
@@ -169,10 +173,10 @@ func Build(ctx context.Context, o Options) (*Parts, error) {
 	p := &Parts{Paths: paths, Profiles: config.Profiles{Dir: paths.Profiles}, cfg: cfg, runtime: dirs.Runtime, redactor: red}
 	p.log = &recorder{cfg: audit.Config{Dir: paths.Audit, HeadFile: paths.AuditHead, MaxSize: cfg.Audit.MaxSize, Redactor: red,
 		Actor: audit.Actor{Surface: first(o.Surface, "api"), Client: o.Client}}}
-	p.store = &sessions{file: paths.Store}
+	p.store = &sessions{spec: first(o.Store, cfg.Store), file: paths.Store}
 	p.rules = newRules(paths.Config, home, cfg)
-	p.gate = gate.New(gate.Config{Policy: p.rules.now, Now: time.Now, Ask: yesOrNo(o.Prompt),
-		Caller: caller.Caller{User: login(), Surface: first(o.Surface, "api"), Client: o.Client}})
+	p.who = caller.Caller{User: login(), Surface: first(o.Surface, "api"), Client: o.Client}
+	p.gate = gate.New(gate.Config{Policy: p.rules.now, Now: time.Now, Ask: yesOrNo(o.Prompt), Caller: p.who, Counter: counter{p.store, gate.NewMemory()}})
 	p.connect(o, home)
 	return p, nil
 }
@@ -392,11 +396,6 @@ func (p *Parts) AuditReader() *audit.Reader { return audit.NewReader(p.Paths.Aud
 
 // Who is the person this client acts for, as login@host.
 func (p *Parts) Who() string { return login() + "@" + hostname() }
-
-// Caller is who makes a call.
-func (p *Parts) Caller(ctx context.Context) caller.Caller {
-	return caller.From(ctx, caller.Caller{User: login()})
-}
 
 // Store is where sessions and tokens are kept, opened on first use.
 func (p *Parts) Store(ctx context.Context) (store.Store, error) { return p.store.open(ctx) }

@@ -42,7 +42,11 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/transport/local`, `internal/transport`},
 	{`internal/sshsig`, `nothing`},
 	{`internal/store`, `plan`},
-	{`internal/store/sqlite`, `plan|internal/store`},
+	{`internal/work`, `nothing`},
+	{`internal/store/sqlstore`, `plan|internal/(store|work)`},
+	{`internal/store/(sqlite|postgres)`, `internal/(store|store/sqlstore)`},
+	{`internal/witness`, `internal/(audit|durable|store)`},
+	{`internal/worker`, `internal/work`},
 	{`internal/helperbin`, `nothing`},
 	{`internal/helperbin/build`, `internal/helperbin`},
 	{`internal/link`, `diag|target|internal/(transport|frame|helperbin|sandbox)`},
@@ -78,7 +82,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|freeze|sandbox|transport/local|overlay|overlay/deferral|apply|transfer)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
-	{`\.`, `diag|target|profile|plan|change|internal/(wire|box|box/setup|caller|engine|helper|store|token|audit|receipt|sshsig|fleet|freeze|durable|gate|policy|warm|executor|foreign|inventory|keys|recipe|sandbox|config|transport|transport/ssh|transfer|transfer/copier)`},
+	{`\.`, `diag|target|profile|plan|change|internal/(wire|box|box/setup|caller|engine|helper|store|store/sqlstore|work|token|audit|receipt|sshsig|fleet|freeze|durable|gate|policy|warm|executor|foreign|inventory|keys|recipe|sandbox|config|transport|transport/ssh|transfer|transfer/copier)`},
 	// L5: surfaces see the door and its values.
 	{`internal/cli`, `\.|diag|target|profile|profile/profilefile|plan|change|internal/(durable|review|neutral|tui|mcp|mcpclient|serve|login)`},
 	{`internal/mcp`, `\.|diag|profile|plan|change|internal/(review|neutral)`},
