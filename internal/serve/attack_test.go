@@ -406,3 +406,22 @@ func (r *recorder) Write(p []byte) (int, error)      { return r.body.Write(p) }
 func (r *recorder) SetWriteDeadline(time.Time) error { return nil }
 func (r *recorder) SetReadDeadline(time.Time) error  { return nil }
 func (r *recorder) Flush()                           {}
+
+// TestTwoPersons: where two are needed, who asked for a change cannot approve it, with
+// whatever token; another person can.
+func TestTwoPersons(t *testing.T) {
+	w := newWorld(t, "[approval]\ntwo_person = true\n")
+	type o = map[string]any
+	asks, same, other := w.token("ann", "read,plan", ""), w.token("ann", "read,approve", ""), w.token("bob", "read,approve", "")
+	code, s := w.do(asks, "POST", "/sessions", o{"script": "#!/bin/sh\necho hi > " + place(t) + "/made\n"})
+	if code != http.StatusCreated || s["user"] != "ann" {
+		t.Fatal(code, s)
+	}
+	path := "/sessions/" + s["id"].(string) + "/approve"
+	if code, doc := w.do(same, "POST", path, o{"digest": s["digest"]}); code != http.StatusForbidden {
+		t.Errorf("by who asked: %d %v", code, doc)
+	}
+	if code, doc := w.do(other, "POST", path, o{"digest": s["digest"]}); code != http.StatusOK || doc["user"] != "bob" {
+		t.Errorf("by another: %d %v", code, doc)
+	}
+}

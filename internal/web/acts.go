@@ -35,7 +35,7 @@ func newActs(ctx context.Context) *acts { return &acts{ctx: ctx, all: map[string
 const beginTime = 400 * time.Millisecond
 
 // start runs do, unless something is done to the session already.
-func (a *acts) start(ctx context.Context, id string, do func(context.Context, func(bowline.Progress)) error) error {
+func (a *acts) start(ctx context.Context, id string, do func(ctx context.Context, say func(line string)) error) error {
 	a.mu.Lock()
 	if x := a.all[id]; x != nil {
 		select {
@@ -50,7 +50,7 @@ func (a *acts) start(ctx context.Context, id string, do func(context.Context, fu
 	a.mu.Unlock()
 	go func() {
 		// It goes on when the browser leaves: half an apply helps nobody.
-		err := do(context.WithoutCancel(ctx), x.progress)
+		err := do(context.WithoutCancel(ctx), x.add)
 		x.end(err)
 	}()
 	select {
@@ -61,11 +61,16 @@ func (a *acts) start(ctx context.Context, id string, do func(context.Context, fu
 	}
 }
 
-// under reports whether something is being done to a session, or just was.
-func (a *acts) under(id string) bool {
+// of returns what is or was done to a session or fleet, nil for nothing.
+func (a *acts) of(id string) *action {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	x := a.all[id]
+	return a.all[id]
+}
+
+// under reports whether something is being done to a session, or just was.
+func (a *acts) under(id string) bool {
+	x := a.of(id)
 	if x == nil {
 		return false
 	}
@@ -75,10 +80,6 @@ func (a *acts) under(id string) bool {
 	default:
 		return true
 	}
-}
-
-func (x *action) progress(p bowline.Progress) {
-	x.add(fmt.Sprintf("%d %s %s", p.Op, p.What, p.Text))
 }
 
 // maxLines bounds what is kept of an action's progress.
@@ -141,10 +142,8 @@ func (s *Site) follow(w http.ResponseWriter, r *http.Request) error {
 		s.followOperation(newStream(w), r, op)
 		return nil
 	}
-	s.acts.mu.Lock()
-	a := s.acts.all[x.ID]
-	s.acts.mu.Unlock()
 	to := newStream(w)
+	a := s.acts.of(x.ID)
 	if a == nil {
 		s.followStatus(to, r, x)
 		return nil

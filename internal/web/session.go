@@ -58,13 +58,12 @@ func (v sessionView) Open(i int, row review.Row) bool {
 	return row.Severity() >= review.Medium && i < shownDiffs || i < openDiffs || i+1 == v.From || row.N == v.Secret
 }
 
-// Events is where the page follows what is being done.
-func (v sessionView) Events() string {
-	at := "/s/" + v.ID + "/events"
-	if v.Operation != "" {
-		at += "?op=" + url.QueryEscape(v.Operation)
+// Query names the operation that the page follows.
+func (v sessionView) Query() string {
+	if v.Operation == "" {
+		return ""
 	}
-	return at
+	return "?op=" + url.QueryEscape(v.Operation)
 }
 
 // Facts are the properties of a row. Where its diff says it, digests and times are noise.
@@ -228,10 +227,8 @@ func (s *Site) act(do doing) func(w http.ResponseWriter, r *http.Request) error 
 		if err != nil {
 			return err
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		window := time.Duration(count(r.PostFormValue("confirm"))) * time.Second
-		if err := s.acts.start(r.Context(), x.ID, func(ctx context.Context, p func(bowline.Progress)) error {
-			_, err := do(s.cfg.Client, ctx, x.ID, bowline.ApplyOptions{Progress: p, Confirm: window})
+		if err := s.acts.start(r.Context(), x.ID, func(ctx context.Context, say func(string)) error {
+			_, err := do(s.cfg.Client, ctx, x.ID, bowline.ApplyOptions{Progress: func(p bowline.Progress) { say(fmt.Sprintf("%d %s %s", p.Op, p.What, p.Text)) }})
 			return err
 		}); err != nil {
 			return err

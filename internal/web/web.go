@@ -63,6 +63,10 @@ func (s *Site) Register(mux *http.ServeMux) {
 	page("POST /s/{id}/resume", bowline.ScopeApply, s.act((*bowline.Client).Resume))
 	page("GET /targets", bowline.ScopeRead, s.targets)
 	page("POST /targets/{name}/test", bowline.ScopeRun, s.test)
+	page("GET /f/{id}/events", bowline.ScopeRead, s.followFleet)
+	page("GET /work", bowline.ScopeRead, s.works)
+	page("GET /work/{id}", bowline.ScopeRead, s.work)
+	page("GET /work/{id}/events", bowline.ScopeRead, s.followWork)
 	page("GET /boxes", bowline.ScopeApply, s.boxes)
 	page("POST /boxes/{target}/{box}/start", bowline.ScopeApply, s.onBox((*bowline.Client).StartBox))
 	page("POST /boxes/{target}/{box}/stop", bowline.ScopeApply, s.onBox((*bowline.Client).StopBox))
@@ -147,9 +151,9 @@ type link struct{ To, Text, Current string }
 
 // Links are those places.
 func (f frame) Links() []link {
-	out := []link{{To: "/", Text: "Sessions"}, {To: "/targets", Text: "Targets"}, {To: "/audit", Text: "Audit"}}
+	out := []link{{To: "/", Text: "Sessions"}, {To: "/targets", Text: "Targets"}, {To: "/work", Text: "Work"}, {To: "/audit", Text: "Audit"}}
 	if f.May(bowline.ScopeApply) { // listing them asks the server's Podman
-		out = slices.Insert(out, 2, link{To: "/boxes", Text: "Boxes"})
+		out = slices.Insert(out, 3, link{To: "/boxes", Text: "Boxes"})
 	}
 	for i, l := range out {
 		out[i].Current = current(l.To == f.Path)
