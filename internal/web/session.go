@@ -240,3 +240,38 @@ func (s *Site) act(do doing) func(w http.ResponseWriter, r *http.Request) error 
 func confirm(c *bowline.Client, ctx context.Context, id string, _ bowline.ApplyOptions) (bowline.SessionResult, error) {
 	return c.Confirm(ctx, id)
 }
+
+// part makes a new session of the operations that were ticked.
+func (s *Site) part(w http.ResponseWriter, r *http.Request) error {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm*16)
+	x, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	if err := r.ParseForm(); err != nil {
+		return diag.New(diag.Usage, "read form", "", "%w", err)
+	}
+	var keep []int
+	for _, n := range r.PostForm["op"] {
+		keep = append(keep, count(n))
+	}
+	made, err := s.cfg.Client.Select(r.Context(), x.ID, bowline.Selection{Keep: keep})
+	if err != nil {
+		return err
+	}
+	return back(w, r, made.ID)
+}
+
+// drift compares the target with what a session left.
+func (s *Site) drift(w http.ResponseWriter, r *http.Request) error {
+	x, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	d, err := s.cfg.Client.Drift(r.Context(), x.ID)
+	if err != nil {
+		return err
+	}
+	s.show(w, r, http.StatusOK, driftPage(s.frame(r, "Since "+x.ID), x.ID, d))
+	return nil
+}

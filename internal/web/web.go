@@ -58,6 +58,8 @@ func (s *Site) Register(mux *http.ServeMux) {
 	page("GET /s/{id}", bowline.ScopeRead, s.session)
 	page("GET /s/{id}/events", bowline.ScopeRead, s.follow)
 	page("POST /s/{id}/approve", bowline.ScopeApprove, s.approve)
+	page("POST /s/{id}/select", bowline.ScopePlan, s.part)
+	page("GET /s/{id}/drift", bowline.ScopeRead, s.drift)
 	page("POST /s/{id}/reject", bowline.ScopeApprove, s.reject)
 	page("POST /s/{id}/apply", bowline.ScopeApply, s.submit(bowline.OperationApply))
 	page("POST /s/{id}/resume", bowline.ScopeApply, s.act((*bowline.Client).Resume))
