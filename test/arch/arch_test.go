@@ -78,7 +78,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/keys`, `diag|target|internal/(audit|authkeys|durable|transport|transport/ssh)`},
 	{`internal/receipt`, `plan|internal/audit`},
 	{`internal/inventory`, `diag|target|profile|internal/(audit|durable|freeze|link|sandbox|sandbox/attack|transport|transport/ssh)`},
-	{`internal/warm`, `diag|target|internal/(durable|frame|link|transport)`},
+	{`internal/warm`, `diag|target|internal/(durable|frame|link|transport|transport/framed)`},
 	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|freeze|sandbox|transport/local|overlay|overlay/deferral|apply|transfer)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
