@@ -18,6 +18,7 @@ import (
 
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/internal/serve"
+	"github.com/bowline-sh/bowline/internal/testkit"
 )
 
 // operations calls f for each operation of the API.
@@ -423,5 +424,25 @@ func TestTwoPersons(t *testing.T) {
 	}
 	if code, doc := w.do(other, "POST", path, o{"digest": s["digest"]}); code != http.StatusOK || doc["user"] != "bob" {
 		t.Errorf("by another: %d %v", code, doc)
+	}
+}
+
+// TestServerSignsForNobody: the key of who runs the server never signs what others
+// approve through it.
+func TestServerSignsForNobody(t *testing.T) {
+	key, _ := testkit.ClientKey(t, testkit.Dir(t), "server")
+	type o = map[string]any
+	for _, tt := range []struct {
+		table string
+		want  int
+	}{{"sign = true", http.StatusOK}, {"require_signature = true", http.StatusForbidden}} {
+		w := newWorld(t, "[approval]\n"+tt.table+"\nkey_file = \""+key+"\"\n")
+		code, s := w.do(w.token("robot", "read,plan", ""), "POST", "/sessions", o{"script": "#!/bin/sh\necho hi > " + place(t) + "/made\n"})
+		if code != http.StatusCreated {
+			t.Fatal(code, s)
+		}
+		if code, doc := w.do(w.token("ann", "read,approve", ""), "POST", "/sessions/"+s["id"].(string)+"/approve", o{"digest": s["digest"]}); code != tt.want || doc["key_id"] != nil {
+			t.Errorf("%s: %d %v", tt.table, code, doc)
+		}
 	}
 }

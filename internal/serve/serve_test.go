@@ -314,18 +314,24 @@ func TestDescribed(t *testing.T) {
 	}
 }
 
-// operate submits work, has it done, and follows it.
-func (w *world) operate(t *testing.T, all, file string) {
+// works carries out what is submitted, until stop is called.
+func (w *world) works(t *testing.T) (stop func()) {
 	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	worked := make(chan error, 1)
 	go func() { worked <- w.client.ServeWork(ctx, bowline.WorkOptions{}) }()
-	defer func() {
-		stop()
+	return func() {
+		cancel()
 		if err := <-worked; err != nil {
 			t.Errorf("ServeWork = %v", err)
 		}
-	}()
+	}
+}
+
+// operate submits work, has it done, and follows it.
+func (w *world) operate(t *testing.T, all, file string) {
+	t.Helper()
+	stop := w.works(t)
 	type o = map[string]any
 	request := o{"verb": "run", "selector": "local", "run": o{"argv": []string{"echo", "hi"}}}
 	code, first := w.do(all, "POST", "/operations", request, "Idempotency-Key", "k1")
@@ -370,9 +376,6 @@ func (w *world) operate(t *testing.T, all, file string) {
 	}
 	// A token that ends before its work begins begins nothing.
 	stop()
-	if err := <-worked; err != nil {
-		t.Errorf("ServeWork = %v", err)
-	}
 	gone, secret, err := w.client.CreateToken(t.Context(), bowline.TokenRequest{Name: "gone", Scopes: "read,run", Expires: time.Hour})
 	if err != nil {
 		t.Fatal(err)
@@ -384,8 +387,7 @@ func (w *world) operate(t *testing.T, all, file string) {
 	if err := w.client.RevokeToken(t.Context(), gone.ID); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop = context.WithCancel(t.Context())
-	go func() { worked <- w.client.ServeWork(ctx, bowline.WorkOptions{}) }()
+	defer w.works(t)()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		op, err := w.client.Operation(t.Context(), late["id"].(string))
 		if err != nil || time.Now().After(deadline) {
