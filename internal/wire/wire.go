@@ -216,7 +216,7 @@ func (p *Parts) connect(o Options, home string) {
 		return p.Profile, err
 	}
 	frozen := freeze.Gate{File: p.Paths.Freeze}
-	p.Freezer = inventory.Freezer{Gate: frozen, Links: p.links, Recorder: p.log, Who: p.Who(), Now: time.Now}
+	p.Freezer = inventory.Freezer{Gate: frozen, Links: p.links, Recorder: p.log, Who: p.acts, Now: time.Now}
 	p.Engine = engine.New(engine.Config{
 		Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Store: p.store.open, Now: time.Now,
 		User: login(), Host: hostname(), Surface: first(o.Surface, "api"), Client: o.Client, Rules: approvalRules(p.cfg.Approval, o), Profile: named, Default: p.cfg.Profile,
@@ -402,6 +402,11 @@ func (p *Parts) Store(ctx context.Context) (store.Store, error) { return p.store
 
 // Recorder writes the audit log.
 func (p *Parts) Recorder() engine.Recorder { return p.log }
+
+// acts is who makes a call, as login@host.
+func (p *Parts) acts(ctx context.Context) string {
+	return caller.From(ctx, p.who).User + "@" + hostname()
+}
 
 // Close closes links first, so that outcomes can still be recorded.
 func (p *Parts) Close() error {
