@@ -37,6 +37,8 @@ func (s *Server) table() []route {
 			query: append([]param{{"status", "only those", "string"}, {"target", "only of this one", "string"}, {"fleet", "only of this one", "string"}}, page...), out: Sessions{}, do: listSessions},
 		{method: post, path: "/sessions", id: "plan", summary: "Plan a change: a dry run on a copy-on-write view of the target", scope: bowline.ScopePlan, in: PlanRequest{}, out: Session{}, status: http.StatusCreated, do: planOne},
 		{method: get, path: "/sessions/{id}", id: "getSession", summary: "One session, with its plan", scope: bowline.ScopeRead, out: Session{}, do: getSession},
+		{method: get, path: "/sessions/{id}/review", id: "review", summary: "The plan as people read it: risks, operations, diffs", scope: bowline.ScopeRead,
+			query: []param{{"secrets", "'true' shows the diffs of what holds secrets", "boolean"}}, out: Review{}, do: reviewSession},
 		{method: get, path: "/sessions/{id}/drift", id: "drift", summary: "What is in another state on the target than the session left it", scope: bowline.ScopeRead, out: Drift{}, do: drift},
 		{method: get, path: "/sessions/{id}/receipt", id: "exportSession", summary: "The session's receipt, which 'bowline session verify' checks", scope: bowline.ScopeRead, file: true, do: export},
 		{method: post, path: "/sessions/{id}/select", id: "select", summary: "Make a new session of some operations", scope: bowline.ScopePlan, in: SelectRequest{}, out: Session{}, status: http.StatusCreated, do: selectOps},

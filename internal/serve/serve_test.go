@@ -239,6 +239,9 @@ func TestDescribed(t *testing.T) {
 		t.Errorf("%v", l)
 	}
 	ok("GET", "/sessions/"+id, nil)
+	if r := ok("GET", "/sessions/"+id+"/review", nil); r["digest"] != digest || r["operations"].([]any)[0].(o)["hunks"].([]any)[0].(o)["lines"].([]any)[0] != "+hi" {
+		t.Errorf("%v", r)
+	}
 	for _, bad := range []any{nil, o{"digest": "sha256:0"}} {
 		if code, doc := w.do(all, "POST", "/sessions/"+id+"/approve", bad); code < 400 {
 			t.Errorf("approved without what was read: %v", doc)

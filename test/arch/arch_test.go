@@ -88,7 +88,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/mcp`, `\.|diag|profile|plan|change|internal/(review|neutral)`},
 	{`internal/login`, `\.|diag`},
 	{`internal/serve`, `\.|diag|internal/(login|api|web|mcp)`},
-	{`internal/api`, `\.|diag|plan|internal/login`},
+	{`internal/api`, `\.|diag|plan|internal/(login|review)`},
 	{`internal/web`, `\.|diag|plan|change|internal/(login|review|neutral)`},
 	{`internal/tui`, `\.|diag|plan|change|internal/(review|neutral)`},
 	{`internal/neutral`, `nothing`},
