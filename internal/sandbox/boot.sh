@@ -125,7 +125,7 @@ s=$({ printf "$b" | {
     exec 3<&0;
     case $i in i) exec <&4;; esac;
     eval "$c";
-    if [ -O /dev/null ]; then
+    if [ -O /dev/null ] || [ -O /dev/zero ] || [ -O /dev/full ] || [ -O /dev/random ] || [ -O /dev/urandom ] || [ -O /dev/tty ]; then
       exec unshare -m /bin/sh -c "set +aCefuvx; unset -f mount bwrap; mount -o remount,bind,ro /dev 2>/dev/null || { mount --rbind /dev /dev && mount -o remount,bind,ro /dev; } || exit 125; exec \"\$@\"" bowline bwrap "$@" 4<&- >&6 6>&-;
     fi;
     exec bwrap "$@" 4<&- >&6 6>&-;

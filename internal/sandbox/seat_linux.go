@@ -266,11 +266,19 @@ func settle(g *group) error {
 	return nil
 }
 
-// ownsDevices reports whether the devices that bwrap --dev binds could be changed
-// from inside, as "-O /dev/null" in boot.sh does.
+// devices are those of the host that bwrap --dev binds (its man page).
+func devices() []string {
+	return []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}
+}
+
+// ownsDevices reports whether a device that bwrap --dev binds could be changed from
+// inside, as "-O" in boot.sh does. One alone may belong to somebody else: container
+// runtimes give a container's user /dev/null where it is the standard input.
 func ownsDevices() bool {
-	var st unix.Stat_t
-	return unix.Stat("/dev/null", &st) == nil && int(st.Uid) == os.Geteuid()
+	return slices.ContainsFunc(devices(), func(path string) bool {
+		var st unix.Stat_t
+		return unix.Stat(path, &st) == nil && int(st.Uid) == os.Geteuid()
+	})
 }
 
 // readOnlyDevices makes /dev read-only in the mount namespace of this thread. It is
