@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bowline-sh/bowline/internal/box"
+	"github.com/bowline-sh/bowline/internal/config"
 )
 
 // Box is a development container on the Podman of a target.
@@ -87,6 +88,19 @@ func (c *Client) Boxes(ctx context.Context, target string) ([]Box, error) {
 		return err
 	})
 	return out, err
+}
+
+// BoxDefaults is the table [targets.NAME.box]: what people want their boxes on a target made
+// with where they say nothing. CreateBox does not look at it.
+type BoxDefaults = config.Box
+
+// BoxServer reports why a target cannot have boxes, or nil. Nothing is dialled; a refusal
+// is on record.
+func (c *Client) BoxServer(ctx context.Context, target string) error {
+	if _, err := c.parts.Boxes.Remote(target); err == nil {
+		return nil
+	}
+	return c.boxes(ctx, box.Call{Target: target, Verb: "box.check"}, func(context.Context, *box.Server) error { return nil })
 }
 
 // BoxExec is a command in a box.

@@ -48,7 +48,7 @@ func numbered(first string, steps ...string) string {
 
 // refusedServer names what is not used, if it has a name.
 func refusedServer(t target.Target) string {
-	if t.Host == "" {
+	if t.Host == "" || t.Kind != target.SSH {
 		return ", whose Podman socket is never used"
 	}
 	return " (" + server(t, "") + ")"

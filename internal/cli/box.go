@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +43,7 @@ type boxOptions struct {
 	publish string
 	key     string
 	recipe  recipeFlags
+	given   func(flag string) bool // it was typed
 }
 
 func newBoxCreate(env *Env) *cobra.Command {
@@ -59,6 +59,9 @@ func newBoxCreate(env *Env) *cobra.Command {
   ('bowline box build --help'); with --dotfiles, your settings in its home
   a git remote NAME in the worktree, the current branch pushed to it and checked out in
   /workspace/project, and your user.name and user.email
+
+Where no flag says otherwise, image, limits, --publish, --dotfiles and --env are those of
+[targets.NAME.box] in config.toml; 'bowline target show NAME' shows them.
 
 If a step fails, all of it is taken back. A volume that was kept by 'bowline box rm
 --keep-volumes' is used again, and stays whatever happens.`,
@@ -80,6 +83,7 @@ If a step fails, all of it is taken back. A volume that was kept by 'bowline box
 	f.StringVar(&o.spec.Dotfiles, "dotfiles", "", "directory whose files that begin with a point go to the home (default $BOWLINE_DOTFILES)")
 	f.BoolVar(&o.spec.Secrets, "dotfiles-secrets", false, "dotfiles that look like secrets too")
 	f.BoolVar(&o.spec.NoGit, "no-git", false, "add no git remote, push nothing")
+	o.given = f.Changed
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		return env.withClient(cmd.Context(), func(c *bowline.Client) error { return env.createBox(cmd.Context(), c, o, a) })
 	}
@@ -89,6 +93,10 @@ If a step fails, all of it is taken back. A volume that was kept by 'bowline box
 func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, a []string) error {
 	spec := o.spec
 	target, err := env.boxTarget(ctx, c, o.target)
+	if err != nil {
+		return err
+	}
+	defaults, err := boxDefaults(ctx, c, target)
 	if err != nil {
 		return err
 	}
@@ -115,7 +123,7 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 	if spec.Keys, spec.Identity, err = loginKeys(ctx, c, target, o.key); err != nil {
 		return err
 	}
-	if spec.Dotfiles == "" {
+	if !o.given("dotfiles") {
 		spec.Dotfiles = env.Getenv("BOWLINE_DOTFILES")
 	}
 	if o.recipe.wanted() {
@@ -125,6 +133,7 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 		}
 		spec.Recipe = &r
 	}
+	o.fill(&spec, defaults)
 	spec.Progress = env.boxOutput()
 	b, err := c.CreateBox(ctx, spec)
 	if err != nil {
@@ -140,27 +149,6 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 	env.say("box %s runs on %s; go there with 'ssh %s'", b.Name, b.Target, b.Alias)
 	fmt.Fprintln(env.Stdout, b.Name)
 	return nil
-}
-
-// boxTarget resolves the target of boxes: one, by name.
-func (env *Env) boxTarget(ctx context.Context, c *bowline.Client, given string) (string, error) {
-	names, err := targetNames(ctx, c, cmp.Or(given, env.Getenv("BOWLINE_TARGET")))
-	if err != nil {
-		return "", err
-	}
-	if len(names) != 1 {
-		return "", diag.New(diag.Usage, "choose a target", "name one with -t", "boxes are on one target, and %d match", len(names))
-	}
-	if names[0] != "" {
-		return names[0], nil
-	}
-	list, err := c.Targets(ctx, "")
-	for _, t := range list {
-		if t.Default {
-			return t.Name, err
-		}
-	}
-	return bowline.LocalTarget, err // which is refused, with the reason
 }
 
 func owner() string {

@@ -372,6 +372,9 @@ func (p *Parts) Select(selector string) ([]target.Target, error) { return p.conf
 // DefaultTarget is the target of calls that name none.
 func (p *Parts) DefaultTarget() string { return first(p.config().DefaultTarget, target.LocalName) }
 
+// BoxDefaults is what boxes on a target are made with where the call says nothing.
+func (p *Parts) BoxDefaults(name string) (config.Box, bool) { return p.config().Box(name) }
+
 // SourceOf says where a target is defined, as "file:line", or "".
 func (p *Parts) SourceOf(name string) string {
 	cfg := p.config()
