@@ -1,6 +1,7 @@
 package box
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -86,7 +87,7 @@ func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server)
 func (b *Boxes) lend(ctx context.Context, t target.Target, c Call, out *audit.Outcome, f func(context.Context, *Server) error) error {
 	l, err := b.cfg.Links.Get(ctx, t)
 	if err != nil {
-		return noLink(t, err)
+		return cmp.Or(late(ctx, t, err), noLink(t, err))
 	}
 	defer l.Release()
 	info := l.Info()
@@ -110,14 +111,14 @@ func (b *Boxes) lend(ctx context.Context, t target.Target, c Call, out *audit.Ou
 		if p != nil {
 			_ = p.Close() // nothing was done with it
 		}
-		return ferr
+		return cmp.Or(late(ctx, t, ferr), ferr)
 	}
 	if err != nil {
-		return noPodman(t, "", err)
+		return cmp.Or(late(ctx, t, err), noPodman(t, "", err))
 	}
 	err = f(ctx, NewServer(p.API(), Podman{p.Version, p.Socket, p.Rootless}))
 	if errors.Is(err, errAPI) {
-		err = noPodman(t, p.Socket, err)
+		err = cmp.Or(late(ctx, t, err), noPodman(t, p.Socket, err))
 	}
 	return errors.Join(err, p.Close())
 }

@@ -1,6 +1,8 @@
 package box
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -79,6 +81,22 @@ func noLink(t target.Target, err error) error {
 		return err
 	}
 	return diag.New(diag.KindOf(err), "use boxes on "+t.Name, numbered(diag.HintOf(err), steps...), "%s (%s): %w; %s", what, server(t, ""), err, only)
+}
+
+// late is the error of a call that failed because its time was over, or because the caller
+// went; nil if it did not. What says more of what is left stays as it is.
+func late(ctx context.Context, t target.Target, err error) error {
+	kind := diag.Canceled
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		kind = diag.Timeout
+	}
+	switch of := diag.KindOf(err); {
+	case ctx.Err() == nil || of == kind || of == diag.Lost || of == diag.Partial:
+		return nil
+	case kind == diag.Timeout:
+		return diag.New(kind, "use boxes on "+t.Name, "give it more time", "the time was over before it was begun: %w", err)
+	}
+	return diag.New(kind, "use boxes on "+t.Name, "", "it was broken off: %w", err)
 }
 
 // noPodman explains why Podman does not answer, or did not do what it was asked.
