@@ -246,7 +246,7 @@ func (c *Client) Box(ctx context.Context, target, name string) (Box, error) {
 		b, err := on.Get(ctx, name)
 		out = boxOf(target, b)
 		if err == nil {
-			out.Userns, err = on.Userns(ctx)
+			out.Userns = on.Userns()
 		}
 		return err
 	})

@@ -41,6 +41,10 @@ test|check|bench)
 	need chromium chromium
 	need debootstrap debootstrap
 	need podman "podman crun conmon netavark aardvark-dns"
+	need slirp4netns slirp4netns
+	# Podman of an account that is not root.
+	need newuidmap uidmap
+	need fuse-overlayfs fuse-overlayfs
 	;;
 esac
 case $1 in

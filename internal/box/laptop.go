@@ -58,6 +58,9 @@ func (b *Boxes) Create(ctx context.Context, on string, spec Spec, o Outside) (Ma
 		if err == nil {
 			out.Box, err = s.Create(ctx, spec, steps...)
 		}
+		if err == nil && s.limitless(ctx) {
+			out.Notes = append(out.Notes, "the server has cgroups of version 1, where Podman without root takes no limits: the box has none")
+		}
 		if err == nil && spec.Publish && t.Jump != "" {
 			out.Notes = append(out.Notes, "the server is behind "+t.Jump+": 'ssh "+out.Alias+"' goes through the target all the same")
 		}

@@ -44,6 +44,48 @@ func PodmanHost(t testing.TB, opts ...SSHDOption) *Server {
 	return s
 }
 
+// RootlessPodmanHost is a [PodmanHost] whose account is an ordinary one, [User], with a
+// Podman of its own. Podman has no limits for it where cgroups are of version 1.
+func RootlessPodmanHost(t testing.TB, opts ...SSHDOption) *Server {
+	t.Helper()
+	Root(t)
+	for _, tool := range []string{"podman", "newuidmap", "slirp4netns", "fuse-overlayfs"} {
+		Tool(t, tool)
+	}
+	who := User(t)
+	subordinate(t, who)
+	dir := Dir(t)
+	env := append(podmanFiles(t, dir), "HOME="+dir+"/home")
+	run(t, "chown", "-R", who+":", dir)
+	// Containers of an account mount through FUSE, and may not raise its limits.
+	writeFile(t, dir+"/storage.conf", []byte("[storage]\ndriver = \"overlay\"\ngraphroot = \""+dir+"/root\"\nrunroot = \""+dir+"/run\"\n[storage.options.overlay]\nmount_program = \""+Tool(t, "fuse-overlayfs")+"\"\n"), 0o644)
+	as := "runuser -u " + who + " -- env HOME=" + dir + "/home sh -c "
+	t.Cleanup(func() {
+		// The last takes away what keeps the namespaces of the account.
+		if out, err := podmanCommand(env, as+"'cd; podman rm --all --force --time 0 >/dev/null 2>&1; podman volume rm --all --force >/dev/null 2>&1; podman system migrate >/dev/null 2>&1; :'").CombinedOutput(); err != nil {
+			t.Errorf("clean up Podman: %v\n%s", err, out)
+		}
+		endMonitors(t, dir)
+	})
+	if out, err := podmanCommand(env, "tar -C "+boxRoot(t)+" -cf - . | "+as+"'cd; podman import -q - "+BoxImage+"'").CombinedOutput(); err != nil {
+		t.Fatalf("import the image: %v\n%s", err, out)
+	}
+	return SSHD(t, append(opts, withoutCgroup2, LoginUser(who), ConfigLines("SetEnv "+strings.Join(env, " ")))...)
+}
+
+// subordinate gives an account ids for what runs in its containers, unless it has some.
+func subordinate(t testing.TB, who string) {
+	t.Helper()
+	unlock := lock(t, filepath.Join(os.TempDir(), ".bowline-testkit-user.lock"))
+	defer unlock()
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		if b, err := os.ReadFile(file); err != nil || !strings.Contains("\n"+string(b), "\n"+who+":") {
+			run(t, "usermod", "--add-subuids", "100000-165535", "--add-subgids", "100000-165535", who)
+			return
+		}
+	}
+}
+
 // Inside runs a shell text where a [PodmanHost] mounts, which nobody else sees; $0 is its
 // argument.
 func (s *Server) Inside(t testing.TB, text, arg string) {
@@ -71,7 +113,7 @@ func endMonitors(t testing.TB, dir string) {
 	for _, file := range procs {
 		line, err := os.ReadFile(file) // it may have ended
 		pid, perr := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err == nil && perr == nil && strings.Contains(string(line), "conmon\x00") && strings.Contains(string(line), dir+"/root\x00") {
+		if err == nil && perr == nil && strings.Contains(string(line), "conmon\x00") && strings.Contains(string(line), dir+"/") {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}

@@ -43,8 +43,13 @@ type laptop struct {
 
 func newLaptop(t *testing.T) *laptop {
 	t.Helper()
+	return newLaptopFor(t, testkit.PodmanHost(t))
+}
+
+func newLaptopFor(t *testing.T, s *testkit.Server) *laptop {
+	t.Helper()
 	home := testkit.Dir(t)
-	l := &laptop{t: t, home: home, dir: home, server: testkit.PodmanHost(t)}
+	l := &laptop{t: t, home: home, dir: home, server: s}
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "SSH_AUTH_SOCK=") && !strings.HasPrefix(kv, "XDG_") && !strings.HasPrefix(kv, "HOME=") && !strings.HasPrefix(kv, "PATH=") && !strings.HasPrefix(kv, "BOWLINE_") {
 			l.env = append(l.env, kv)
