@@ -74,7 +74,7 @@ func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server)
 	}
 	id, aerr := b.cfg.Recorder.Begin(ctx, audit.Intent{Subject: audit.Subject{Verb: c.Verb, Target: t.Name}, Argv: c.Argv, Text: c.Box})
 	if aerr != nil {
-		return errors.Join(err, aerr)
+		return errors.Join(err, cmp.Or(late(ctx, t, aerr), aerr))
 	}
 	var out audit.Outcome
 	if err == nil {

@@ -1,6 +1,7 @@
 package box
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,7 +95,7 @@ func late(ctx context.Context, t target.Target, err error) error {
 	case ctx.Err() == nil || of == kind || of == diag.Lost || of == diag.Partial:
 		return nil
 	case kind == diag.Timeout:
-		return diag.New(kind, "use boxes on "+t.Name, "give it more time", "the time was over before it was begun: %w", err)
+		return diag.New(kind, "use boxes on "+t.Name, cmp.Or(diag.HintOf(err), "give it more time"), "the time was over before it was begun: %w", err)
 	}
 	return diag.New(kind, "use boxes on "+t.Name, "", "it was broken off: %w", err)
 }

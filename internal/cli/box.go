@@ -344,7 +344,8 @@ failed.`,
 			code, err = env.execBox(ctx, c, e)
 			return err
 		})
-		if diag.KindOf(err) == diag.Timeout {
+		// Before the command began there was nothing to kill; the time was over all the same.
+		if kind := diag.KindOf(err); kind == diag.Timeout || err != nil && kind != diag.Lost && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return &commandExit{codeTimeout, err}
 		}
 		if err != nil {

@@ -3,6 +3,7 @@
 package box
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,6 +27,11 @@ func TestMain(m *testing.M) {
 	if out, err := exec.Command("go", "build", "-o", program, "github.com/bowline-sh/bowline/cmd/bowline").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		os.Exit(1)
+	}
+	// Most of the time one waits for sshd or Podman.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
 	}
 	code := m.Run()
 	os.RemoveAll(dir)
@@ -192,7 +198,7 @@ func (l *laptop) threeAtOnce(t *testing.T, image string) {
 	l.repository("one")
 	l.must("git", "worktree", "add", "-q", filepath.Join(l.home, "two"))
 	create := func(name, dir string, more ...string) *exec.Cmd {
-		cmd := exec.CommandContext(t.Context(), program, append([]string{"box", "create", name, "-t", "dev1", "--image", testkit.BoxImage, "--authorized-keys", key + ".pub"}, more...)...)
+		cmd := exec.CommandContext(t.Context(), program, append([]string{"box", "create", name, "-t", "dev1", "--image", image, "--authorized-keys", key + ".pub"}, more...)...)
 		cmd.Env, cmd.Dir = l.env, filepath.Join(l.home, dir)
 		return cmd
 	}
