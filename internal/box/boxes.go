@@ -24,13 +24,17 @@ type Gate interface {
 	Enter(ctx context.Context, r policy.Request) (leave func(), err error)
 }
 
-// Config is what Boxes are made of; every field is required but Frozen and Laptop.
+// Config is what Boxes are made of; every field is required but Frozen, Laptop and Notify.
 type Config struct {
 	Target   func(name string) (target.Target, error) // accepted targets only; does no I/O
 	Links    *link.Pool                               // of connections that reach sockets
 	Recorder Recorder
 	Gate     Gate
 	Laptop   Laptop
+	Owner    string // who calls, "user@machine"
+	// Notify hears, in one line, what a person should know before something is done: hostile
+	// text; optional.
+	Notify func(note string)
 	// Frozen reports why nothing may begin on a target, or nil; optional.
 	Frozen func(target string) error
 }
@@ -53,6 +57,7 @@ type Call struct {
 	Verb   string // "box.create", "box.exec", ...
 	Box    string // name; "" for all
 	Argv   []string
+	Force  bool // boxes of other owners, too
 }
 
 // reads are the verbs that change nothing, which a freeze leaves alone.
@@ -116,7 +121,9 @@ func (b *Boxes) lend(ctx context.Context, t target.Target, c Call, out *audit.Ou
 	if err != nil {
 		return cmp.Or(late(ctx, t, err), noPodman(t, "", err))
 	}
-	err = f(ctx, NewServer(p.API(), Podman{p.Version, p.Socket, p.Rootless}))
+	s := NewServer(p.API(), Podman{p.Version, p.Socket, p.Rootless})
+	s.on, s.claim = t.Name, b.claim(c, t.Name)
+	err = f(ctx, s)
 	if errors.Is(err, errAPI) {
 		err = cmp.Or(late(ctx, t, err), noPodman(t, p.Socket, err))
 	}

@@ -40,7 +40,7 @@ func (s *Server) Exec(ctx context.Context, name string, req ExecRequest) (int, e
 		return 0, err
 	}
 	if b.Status != "running" {
-		return 0, diag.New(diag.Refused, "run in "+name, "start it: 'bowline box start "+name+"'", "the box is %s", b.Status)
+		return 0, diag.New(diag.Refused, "run in "+name, "start it: "+s.typed("start", name), "the box is %s", b.Status)
 	}
 	if req.Dir == "" && req.User == "" {
 		req.Dir = "/workspace/project"

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -21,6 +22,9 @@ import (
 type Server struct {
 	api *client.Client
 	of  Podman
+
+	on    string          // name of the target, for what is to be typed; "" if it is not known
+	claim func(Box) error // is asked before something is done to a box; optional
 }
 
 // Podman is what must be known of one.
@@ -31,7 +35,15 @@ type Podman struct {
 }
 
 // NewServer returns the boxes behind the API of a Podman.
-func NewServer(api *client.Client, of Podman) *Server { return &Server{api, of} }
+func NewServer(api *client.Client, of Podman) *Server { return &Server{api: api, of: of} }
+
+// typed is a command about a box, as a person types it.
+func (s *Server) typed(verb, name string) string {
+	if s.on != "" {
+		name = "-t " + s.on + " " + name
+	}
+	return "'bowline box " + verb + " " + name + "'"
+}
 
 // capabilities are what sshd needs to let an account in, and what package tools need to
 // give files away. None of them reaches outside of the container.
@@ -59,8 +71,11 @@ func (s *Server) Create(ctx context.Context, spec Spec, more ...Step) (Box, erro
 }
 
 func (s *Server) create(ctx context.Context, spec Spec, st *steps, more []Step) (Box, error) {
-	if _, err := s.Get(ctx, spec.Name); err == nil {
-		return Box{}, diag.New(diag.Conflict, "make box", "see 'bowline box info "+spec.Name+"', or remove it: 'bowline box rm "+spec.Name+"'", "there is a box %s already", spec.Name)
+	if b, err := s.Get(ctx, spec.Name); err == nil {
+		if b.Owner != spec.Owner {
+			return Box{}, diag.New(diag.Conflict, "make box", "choose another name", "there is a box %s already, of %s", spec.Name, b.Owner)
+		}
+		return Box{}, diag.New(diag.Conflict, "make box", "see "+s.typed("info", spec.Name)+", or remove it: "+s.typed("rm", spec.Name), "there is a box %s already", spec.Name)
 	} else if diag.KindOf(err) != diag.Usage {
 		return Box{}, err
 	}
@@ -257,6 +272,11 @@ func (s *Server) Get(ctx context.Context, name string) (Box, error) {
 	if len(list) != 1 {
 		return Box{}, diag.New(diag.Usage, "find box", "see 'bowline box list'", "there is no box %s", name)
 	}
+	if s.claim != nil {
+		if err := s.claim(list[0]); err != nil {
+			return Box{}, err
+		}
+	}
 	return list[0], nil
 }
 
@@ -307,10 +327,16 @@ func (s *Server) Remove(ctx context.Context, name string, keepVolumes bool) erro
 
 // Start starts a stopped box.
 func (s *Server) Start(ctx context.Context, name string) error {
-	if _, err := s.Get(ctx, name); err != nil {
+	b, err := s.Get(ctx, name)
+	if err != nil {
 		return err
 	}
-	_, err := s.api.ContainerStart(ctx, containerName(name), client.ContainerStartOptions{})
+	_, err = s.api.ContainerStart(ctx, containerName(name), client.ContainerStartOptions{})
+	if portBusy(err) {
+		return diag.New(diag.Conflict, "start "+name, "see which, on the server: 'ss -ltnp sport = :"+strconv.Itoa(b.Port)+"', end it and start again; or give the box another port, with its data kept: "+
+			s.typed("rm --keep-volumes", name)+", then "+s.typed("create --publish server", name),
+			"another program of the server has port %d, which is the one of the box; the box stays as it was", b.Port)
+	}
 	return failed("start "+name, err)
 }
 

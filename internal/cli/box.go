@@ -359,13 +359,15 @@ failed.`,
 	return cmd
 }
 
-func newBoxMove(env *Env, verb, short string, do func(*bowline.Client, context.Context, string, string) error) *cobra.Command {
+func newBoxMove(env *Env, verb, short string, do func(*bowline.Client, context.Context, string, string, bool) error) *cobra.Command {
 	var target string
+	var force bool
 	cmd := &cobra.Command{Use: verb + " [NAME]", Short: short, Args: args(cobra.MaximumNArgs(1))}
 	addTargetFlag(cmd, env, &target)
+	addForce(cmd, &force)
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		return env.onBox(cmd.Context(), target, a, func(c *bowline.Client, on, name string) error {
-			if err := do(c, cmd.Context(), on, name); err != nil {
+			if err := do(c, cmd.Context(), on, name, force); err != nil {
 				return err
 			}
 			env.say("%s: %s", name, map[string]string{"start": "running", "stop": "stopped"}[verb])
@@ -375,13 +377,20 @@ func newBoxMove(env *Env, verb, short string, do func(*bowline.Client, context.C
 	return cmd
 }
 
+// addForce lets a command take boxes of other owners.
+func addForce(cmd *cobra.Command, force *bool) {
+	cmd.Flags().BoolVar(force, "force", false, "also a box of another owner, which is refused otherwise")
+}
+
 func newBoxRemove(env *Env) *cobra.Command {
 	var target string
-	var keep, yes bool
+	var how bowline.BoxRemoval
+	var yes bool
 	cmd := &cobra.Command{Use: "rm [NAME]", Aliases: []string{"remove"}, Short: "Remove a box, its volumes, its ssh entry and git remote", Args: args(cobra.MaximumNArgs(1))}
 	addTargetFlag(cmd, env, &target)
-	cmd.Flags().BoolVar(&keep, "keep-volumes", false, "keep its home and /workspace for a box of the same name")
+	cmd.Flags().BoolVar(&how.KeepVolumes, "keep-volumes", false, "keep its home and /workspace for a box of the same name")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	addForce(cmd, &how.Force)
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		return env.onBox(cmd.Context(), target, a, func(c *bowline.Client, on, name string) error {
 			if !yes {
@@ -393,7 +402,7 @@ func newBoxRemove(env *Env) *cobra.Command {
 					return err
 				}
 			}
-			return c.RemoveBox(cmd.Context(), on, name, worktree(cmd.Context()), keep)
+			return c.RemoveBox(cmd.Context(), on, name, worktree(cmd.Context()), how)
 		})
 	}
 	return cmd

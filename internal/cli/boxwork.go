@@ -178,7 +178,7 @@ committed do not come along, and are said.`,
 
 func newBoxRebuild(env *Env) *cobra.Command {
 	var target, image string
-	var yes bool
+	var yes, force bool
 	var recipe recipeFlags
 	cmd := &cobra.Command{
 		Use: "rebuild [NAME]", Short: "Give a box a new container, with its data kept", Args: args(cobra.MaximumNArgs(1)),
@@ -193,6 +193,7 @@ variables, volumes and postCreateCommand; see 'bowline box build'.`,
 	cmd.Flags().StringVar(&image, "image", "", "another image")
 	cmd.Flags().BoolVar(&recipe.build, "build", false, "build the image anew, of what 'bowline box build' says")
 	recipe.add(cmd.Flags())
+	addForce(cmd, &force)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		return env.onBox(cmd.Context(), target, a, func(c *bowline.Client, on, name string) error {
@@ -205,7 +206,7 @@ variables, volumes and postCreateCommand; see 'bowline box build'.`,
 					return err
 				}
 			}
-			re := bowline.BoxRebuild{Target: on, Name: name, Image: image, Progress: env.boxOutput()}
+			re := bowline.BoxRebuild{Target: on, Name: name, Image: image, Force: force, Progress: env.boxOutput()}
 			if recipe.wanted() {
 				r, err := env.recipeOf(cmd.Context(), c, recipe, re)
 				if err != nil {
