@@ -45,7 +45,11 @@ func (s *Server) Exec(ctx context.Context, name string, req ExecRequest) (int, e
 	if req.Dir == "" && req.User == "" {
 		req.Dir = "/workspace/project"
 	}
-	return s.exec(ctx, inside{b.ID, b.User}, req)
+	code, err := s.exec(ctx, inside{b.ID, b.User}, req)
+	if errors.Is(err, errAPI) && req.User != "" && ctx.Err() == nil {
+		err = diag.New(diag.Usage, "run in "+name, "see which accounts there are: "+s.typed("exec", name)+" with '-- cat /etc/passwd'", "Podman does not run it as %.50q: %s", req.User, err)
+	}
+	return code, err
 }
 
 // marker is the environment variable by which the processes of one command are found.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -127,6 +128,10 @@ func (s *Server) container(ctx context.Context, name string, spec Spec, st *step
 
 func (s *Server) run(ctx context.Context, name string, spec Spec) error {
 	_, err := s.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: name, Config: config(spec), HostConfig: hostConfig(spec)})
+	if errdefs.IsNotFound(err) && strings.Contains(err.Error(), "image") {
+		return diag.New(diag.Usage, "make container", "see which there are, on the server: 'podman images'; get it there: 'podman pull "+spec.Image+"'; or build one: "+s.typed("create --build", spec.Name),
+			"the server has no image %s, and none is pulled", spec.Image)
+	}
 	if err != nil {
 		return failed("make container", err)
 	}
@@ -265,12 +270,17 @@ func failed(what string, err error) error {
 
 // Get returns one box. Kind usage: there is none.
 func (s *Server) Get(ctx context.Context, name string) (Box, error) {
-	list, err := s.list(ctx, labelName+"="+name)
+	var list []Box
+	var err error
+	// Podman takes a label without a value for any value, and stars for any letters.
+	if validName.MatchString(name) {
+		list, err = s.list(ctx, labelName+"="+name)
+	}
 	if err != nil {
 		return Box{}, err
 	}
-	if len(list) != 1 {
-		return Box{}, diag.New(diag.Usage, "find box", "see 'bowline box list'", "there is no box %s", name)
+	if len(list) != 1 || list[0].Name != name {
+		return Box{}, s.noBox(name)
 	}
 	if s.claim != nil {
 		if err := s.claim(list[0]); err != nil {
@@ -278,6 +288,16 @@ func (s *Server) Get(ctx context.Context, name string) (Box, error) {
 		}
 	}
 	return list[0], nil
+}
+
+func (s *Server) noBox(name string) error {
+	if name == "" {
+		name = `""`
+	}
+	if s.on == "" {
+		return diag.New(diag.Usage, "find box", "see 'bowline box list --all'", "there is no box %.50s", name)
+	}
+	return diag.New(diag.Usage, "find box", "see 'bowline box list --all -t "+s.on+"'", "there is no box %.50s on %s", name, s.on)
 }
 
 // List returns all boxes, newest first.
@@ -318,6 +338,9 @@ func (s *Server) Remove(ctx context.Context, name string, keepVolumes bool) erro
 	res, lerr := s.api.VolumeList(ctx, client.VolumeListOptions{Filters: client.Filters{}.Add("label", labelName+"="+name)})
 	errs := []error{err, failed("list volumes", lerr)}
 	for _, volume := range res.Items {
+		if volume.Labels[labelName] != name {
+			continue
+		}
 		if _, err := s.api.VolumeRemove(ctx, volume.Name, client.VolumeRemoveOptions{}); !errdefs.IsNotFound(err) {
 			errs = append(errs, failed("remove volume "+volume.Name, err))
 		}

@@ -101,6 +101,9 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 		return err
 	}
 	spec.Target, spec.Owner, spec.Worktree = target, owner(), worktree(ctx)
+	if len(a) > 0 && a[0] == "" {
+		return emptyName("make box")
+	}
 	if len(a) > 0 {
 		spec.Name = a[0]
 	} else if spec.Worktree == "" {
@@ -112,13 +115,8 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 	if spec.Publish, err = published(o.publish); err != nil {
 		return err
 	}
-	spec.Env = map[string]string{}
-	for _, kv := range o.env {
-		k, v, ok := strings.Cut(kv, "=")
-		if !ok || k == "" {
-			return diag.New(diag.Usage, "read --env", "write NAME=VALUE", "%q is no NAME=VALUE", kv)
-		}
-		spec.Env[k] = v
+	if spec.Env, err = variables(o.env); err != nil {
+		return err
 	}
 	if spec.Keys, spec.Identity, err = loginKeys(ctx, c, target, o.key); err != nil {
 		return err
@@ -149,6 +147,19 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 	env.say("box %s runs on %s; go there with 'ssh %s'", b.Name, b.Target, b.Alias)
 	fmt.Fprintln(env.Stdout, b.Name)
 	return nil
+}
+
+// variables reads NAME=VALUE.
+func variables(list []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, kv := range list {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok || k == "" {
+			return nil, diag.New(diag.Usage, "read --env", "write NAME=VALUE", "%.50q is no NAME=VALUE", kv)
+		}
+		out[k] = v
+	}
+	return out, nil
 }
 
 func owner() string {
@@ -260,6 +271,12 @@ func newJSONBox(b bowline.Box) jsonBox {
 	return jsonBox{b.Name, b.Target, b.Status, b.Image, b.Owner, b.Worktree, b.User, b.ID, b.Created, b.Port, b.Userns}
 }
 
+// emptyName refuses a name that is typed and empty, as of a variable that is not set: it is
+// not the box of the worktree that was meant.
+func emptyName(op string) error {
+	return diag.New(diag.Usage, op, "give its name, or leave it away for the box of this worktree", "the name of the box is empty")
+}
+
 // onBox runs f with the one box that is meant.
 func (env *Env) onBox(ctx context.Context, target string, a []string, f func(c *bowline.Client, target, name string) error) error {
 	return env.withClient(ctx, func(c *bowline.Client) error {
@@ -268,6 +285,9 @@ func (env *Env) onBox(ctx context.Context, target string, a []string, f func(c *
 			return err
 		}
 		if len(a) > 0 {
+			if a[0] == "" {
+				return emptyName("find box")
+			}
 			return f(c, on, a[0])
 		}
 		at := worktree(ctx)
@@ -324,7 +344,18 @@ failed.`,
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		at := cmd.ArgsLenAtDash()
 		if at < 0 || at > 1 || at == len(a) {
-			err := diag.New(diag.Usage, "run in box", "type it after '--': 'bowline box exec NAME -- id'", "the command is missing")
+			what := "the command is missing"
+			if at > 1 {
+				what = "there is more than one name before '--'"
+			}
+			err := diag.New(diag.Usage, "run in box", "type it after '--': 'bowline box exec NAME -- id'", "%s", what)
+			return &commandExit{runCode(err), err}
+		}
+		if _, err := variables(e.Env); err != nil {
+			return &commandExit{runCode(err), err}
+		}
+		if timeout < 0 {
+			err := diag.New(diag.Usage, "run in box", "write it as '--timeout 10m'", "--timeout %s: must not be negative", timeout)
 			return &commandExit{runCode(err), err}
 		}
 		e.Argv, e.Stdout, e.Stderr = a[at:], env.Stdout, env.Stderr

@@ -25,7 +25,7 @@ func TestDefaults(t *testing.T) {
 	if got := l.bowline("box", "exec", "-t", "dev1", "a", "--", "sh", "-c", "echo $FROM $BOTH; cat ~/.fromtable"); got != "table flag\nx\n" {
 		t.Errorf("%q", got)
 	}
-	l.fails(1, []string{"nosuchimage"}, "box", "create", "b", "-t", "dev1", "--no-git", "--authorized-keys", key+".pub", "--image", "localhost/nosuchimage")
+	l.fails(2, []string{"the server has no image localhost/nosuchimage", "podman pull localhost/nosuchimage"}, "box", "create", "b", "-t", "dev1", "--no-git", "--authorized-keys", key+".pub", "--image", "localhost/nosuchimage")
 }
 
 // TestSeveralServers: which target boxes are on, and what is said where that one has none.

@@ -40,6 +40,16 @@ func TestOwners(t *testing.T) {
 	if out, code := elsewhere("box", "info", "-t", "dev1", "a"); code != 0 || strings.Contains(out, "belongs") || !strings.Contains(out, mine) {
 		t.Errorf("info: %d, %s", code, out)
 	}
+	for _, args := range [][]string{{"rm", "", "--yes"}, {"stop", ""}, {"create", "", "--image", testkit.BoxImage}} {
+		l.fails(2, []string{"the name of the box is empty"}, append([]string{"box", args[0], "-t", "dev1"}, args[1:]...)...)
+	}
+	l.fails(125, []string{`does not run it as "nobody-here"`}, "box", "exec", "-t", "dev1", "a", "--user", "nobody-here", "--", "id")
+	l.fails(125, []string{`"A" is no NAME=VALUE`}, "box", "exec", "-t", "dev1", "a", "--env", "A", "--", "id")
+	l.fails(125, []string{"more than one name"}, "box", "exec", "-t", "dev1", "a", "b", "--", "id")
+	l.fails(2, []string{"is neither"}, "box", "logs", "-t", "dev1", "a", "--tail", "x")
+	l.fails(2, []string{"is no port"}, "box", "port", "-t", "dev1", "0")
+	l.fails(2, []string{"is no name of an account"}, "box", "setup", "-t", "dev1", "--user", "a b")
+	l.fails(2, []string{"not an account for rootless"}, "box", "setup", "-t", "dev1", "--rootless", "--user", "root")
 	if out := l.must("ssh", "a.dev1", "hostname"); out != "a\n" {
 		t.Errorf("%q", out)
 	}
