@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 
+	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/podman"
@@ -124,6 +125,9 @@ func (b *Boxes) lend(ctx context.Context, t target.Target, c Call, out *audit.Ou
 	s := NewServer(p.API(), Podman{p.Version, p.Socket, p.Rootless})
 	s.on, s.claim = t.Name, b.claim(c, t.Name)
 	err = f(ctx, s)
+	if errors.Is(err, errNoImage) && diag.KindOf(err) == diag.Usage {
+		err = diag.New(diag.Usage, "use boxes on "+t.Name, diag.HintOf(err), "%w (%s); %s", err, server(t, p.Socket), only)
+	}
 	if errors.Is(err, errAPI) {
 		err = cmp.Or(late(ctx, t, err), noPodman(t, p.Socket, err))
 	}

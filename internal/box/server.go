@@ -130,7 +130,7 @@ func (s *Server) run(ctx context.Context, name string, spec Spec) error {
 	_, err := s.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: name, Config: config(spec), HostConfig: hostConfig(spec)})
 	if errdefs.IsNotFound(err) && strings.Contains(err.Error(), "image") {
 		return diag.New(diag.Usage, "make container", "see which there are, on the server: 'podman images'; get it there: 'podman pull "+spec.Image+"'; or build one: "+s.typed("create --build", spec.Name),
-			"the server has no image %s, and none is pulled", spec.Image)
+			"%w %s, and none is pulled", errNoImage, spec.Image)
 	}
 	if err != nil {
 		return failed("make container", err)
@@ -256,6 +256,9 @@ func (s *Server) account(ctx context.Context, on inside, spec Spec) error {
 	}
 	return s.script(ctx, on, x, string(spec.Keys), args...)
 }
+
+// errNoImage marks that there is no image of the name.
+var errNoImage = errors.New("the server has no image")
 
 // errAPI marks what Podman did not do.
 var errAPI = errors.New("the API of Podman failed")
