@@ -25,7 +25,7 @@ type Config struct {
 	Prompt func(ctx context.Context, question string, echo bool) (string, error)
 
 	// Notify is told, in one line, what a person should know about the files
-	// that were read; optional.
+	// that were read, and about a box of another owner before it is used; optional.
 	Notify func(note string)
 
 	// DialTimeout bounds connecting to a target: proxies, handshake and

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bowline-sh/bowline/internal/box"
+	"github.com/bowline-sh/bowline/internal/config"
 )
 
 // Box is a development container on the Podman of a target.
@@ -89,6 +90,19 @@ func (c *Client) Boxes(ctx context.Context, target string) ([]Box, error) {
 	return out, err
 }
 
+// BoxDefaults is the table [targets.NAME.box]: what people want their boxes on a target made
+// with where they say nothing. CreateBox does not look at it.
+type BoxDefaults = config.Box
+
+// BoxServer reports why a target cannot have boxes, or nil. Nothing is dialled; a refusal
+// is on record.
+func (c *Client) BoxServer(ctx context.Context, target string) error {
+	if _, err := c.parts.Boxes.Remote(target); err == nil {
+		return nil
+	}
+	return c.boxes(ctx, box.Call{Target: target, Verb: "box.check"}, func(context.Context, *box.Server) error { return nil })
+}
+
 // BoxExec is a command in a box.
 type BoxExec struct {
 	Target, Box    string
@@ -115,20 +129,24 @@ func (c *Client) ExecBox(ctx context.Context, e BoxExec) (code int, err error) {
 	return code, err
 }
 
-// StartBox starts a stopped box.
-func (c *Client) StartBox(ctx context.Context, target, name string) error {
-	return c.boxes(ctx, box.Call{Target: target, Verb: "box.start", Box: name}, func(ctx context.Context, on *box.Server) error { return on.Start(ctx, name) })
+// StartBox starts a stopped box; with force also one of another owner. Kind conflict:
+// another program has its port.
+func (c *Client) StartBox(ctx context.Context, target, name string, force bool) error {
+	return c.boxes(ctx, box.Call{Target: target, Verb: "box.start", Box: name, Force: force}, func(ctx context.Context, on *box.Server) error { return on.Start(ctx, name) })
 }
 
-// StopBox stops a box; its volumes stay.
-func (c *Client) StopBox(ctx context.Context, target, name string) error {
-	return c.boxes(ctx, box.Call{Target: target, Verb: "box.stop", Box: name}, func(ctx context.Context, on *box.Server) error { return on.Stop(ctx, name) })
+// StopBox stops a box, with force also one of another owner; its volumes stay.
+func (c *Client) StopBox(ctx context.Context, target, name string, force bool) error {
+	return c.boxes(ctx, box.Call{Target: target, Verb: "box.stop", Box: name, Force: force}, func(ctx context.Context, on *box.Server) error { return on.Stop(ctx, name) })
 }
 
-// RemoveBox takes a box away, with its volumes unless keep, its entry for ssh, and the
-// remote of the repository of worktree, which may be "".
-func (c *Client) RemoveBox(ctx context.Context, target, name, worktree string, keep bool) error {
-	return c.parts.Boxes.Remove(ctx, target, name, worktree, keep)
+// BoxRemoval is how a box is taken away.
+type BoxRemoval = box.Removal
+
+// RemoveBox takes a box away, with its volumes unless they are kept, its entry for ssh, and
+// the remote of the repository of worktree, which may be "".
+func (c *Client) RemoveBox(ctx context.Context, target, name, worktree string, how BoxRemoval) error {
+	return c.parts.Boxes.Remove(ctx, target, name, worktree, how)
 }
 
 // BoxRebuild is what a rebuild changes. With neither Image nor Recipe the box gets its
@@ -137,13 +155,14 @@ type BoxRebuild struct {
 	Target, Name string
 	Image        string
 	Recipe       *BoxRecipe
+	Force        bool      // also a box of another owner
 	Progress     io.Writer // hears what a build and commands print, hostile text; optional
 }
 
 // RebuildBox gives a box a new container; volumes, host key and limits stay. The old one
 // runs until the new one is ready, and goes on if that fails.
 func (c *Client) RebuildBox(ctx context.Context, r BoxRebuild) (Box, error) {
-	b, err := c.parts.Boxes.Rebuild(ctx, r.Target, r.Name, box.Change{Image: r.Image, Recipe: r.Recipe, Said: r.Progress})
+	b, err := c.parts.Boxes.Rebuild(ctx, r.Target, r.Name, box.Change{Image: r.Image, Recipe: r.Recipe, Force: r.Force, Said: r.Progress})
 	return boxOf(r.Target, b), err
 }
 
@@ -232,7 +251,7 @@ func (c *Client) Box(ctx context.Context, target, name string) (Box, error) {
 		b, err := on.Get(ctx, name)
 		out = boxOf(target, b)
 		if err == nil {
-			out.Userns, err = on.Userns(ctx)
+			out.Userns = on.Userns()
 		}
 		return err
 	})

@@ -35,6 +35,12 @@ func (c *Client) PlanBoxSetup(ctx context.Context, o BoxSetup) (s Session, err e
 	if o.User == "" {
 		return Session{}, diag.New(diag.Usage, "plan the set-up of "+t.Name, "name it: '--user NAME'", "the configuration does not say with which account to log in there")
 	}
+	switch {
+	case !setup.ValidUser(o.User):
+		return Session{}, diag.New(diag.Usage, "plan the set-up of "+t.Name, "name an account of the server: '--user NAME'", "%.50q is no name of an account", o.User)
+	case o.Rootless && o.User == "root":
+		return Session{}, diag.New(diag.Usage, "plan the set-up of "+t.Name, "name the one that is to run Podman: '--rootless --user NAME'", "root is not an account for rootless Podman")
+	}
 	dir, err := os.MkdirTemp("", "bowline-setup-")
 	if err != nil {
 		return Session{}, err

@@ -13,10 +13,11 @@ import (
 // TargetInfo is a target as configured.
 type TargetInfo struct {
 	target.Target
-	Default bool    // used by calls that name no target
-	Source  string  // "file:line" of its definition; "" for the built-in local
-	Refused string  // why calls are refused (disabled, not in allowed_targets); "" if they are not
-	Frozen  *Frozen // on this client, see [Client.Freeze]; nil if it is not
+	Default bool         // used by calls that name no target
+	Source  string       // "file:line" of its definition; "" for the built-in local
+	Refused string       // why calls are refused (disabled, not in allowed_targets); "" if they are not
+	Frozen  *Frozen      // on this client, see [Client.Freeze]; nil if it is not
+	Box     *BoxDefaults // [targets.NAME.box]; nil if there is none
 }
 
 // Targets lists the targets that selector matches, in the order of the
@@ -36,6 +37,9 @@ func (c *Client) Targets(ctx context.Context, selector string) ([]TargetInfo, er
 
 func (c *Client) targetInfo(t target.Target) TargetInfo {
 	info := TargetInfo{Target: t.Clone(), Default: c.parts.DefaultTarget() == t.Name, Source: c.parts.SourceOf(t.Name)}
+	if b, ok := c.parts.BoxDefaults(t.Name); ok {
+		info.Box = &b
+	}
 	if err := c.parts.Accept(t.Name); err != nil {
 		info.Refused = err.Error()
 	}

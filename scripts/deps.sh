@@ -43,6 +43,10 @@ test|check|bench)
 	need debootstrap debootstrap
 	have_pg || missing="$missing postgresql" # its programs are not in PATH
 	need podman "podman crun conmon netavark aardvark-dns"
+	need slirp4netns slirp4netns
+	# Podman of an account that is not root.
+	need newuidmap uidmap
+	need fuse-overlayfs fuse-overlayfs
 	;;
 esac
 case $1 in

@@ -51,7 +51,7 @@ func startBox(c *call) (any, error) {
 	if err := c.sees(c.path("name")); err != nil {
 		return nil, err
 	}
-	if err := c.StartBox(c, c.path("name"), c.path("box")); err != nil {
+	if err := c.StartBox(c, c.path("name"), c.path("box"), c.query("force") == "true"); err != nil {
 		return nil, err
 	}
 	return getBox(c)
@@ -61,7 +61,7 @@ func stopBox(c *call) (any, error) {
 	if err := c.sees(c.path("name")); err != nil {
 		return nil, err
 	}
-	if err := c.StopBox(c, c.path("name"), c.path("box")); err != nil {
+	if err := c.StopBox(c, c.path("name"), c.path("box"), c.query("force") == "true"); err != nil {
 		return nil, err
 	}
 	return getBox(c)

@@ -25,8 +25,8 @@ func (s *Server) table() []route {
 
 		{method: get, path: "/targets/{name}/boxes", id: "listBoxes", summary: "Boxes on a target", scope: bowline.ScopeApply, out: Boxes{}, do: listBoxes},
 		{method: get, path: "/targets/{name}/boxes/{box}", id: "getBox", summary: "One box", scope: bowline.ScopeApply, out: Box{}, do: getBox},
-		{method: post, path: "/targets/{name}/boxes/{box}/start", id: "startBox", summary: "Start a stopped box", scope: bowline.ScopeApply, out: Box{}, do: startBox},
-		{method: post, path: "/targets/{name}/boxes/{box}/stop", id: "stopBox", summary: "Stop a box; its volumes stay", scope: bowline.ScopeApply, out: Box{}, do: stopBox},
+		{method: post, path: "/targets/{name}/boxes/{box}/start", id: "startBox", query: []param{{"force", "'true' for a box that another owner made", "boolean"}}, summary: "Start a stopped box", scope: bowline.ScopeApply, out: Box{}, do: startBox},
+		{method: post, path: "/targets/{name}/boxes/{box}/stop", id: "stopBox", query: []param{{"force", "'true' for a box that another owner made", "boolean"}}, summary: "Stop a box; its volumes stay", scope: bowline.ScopeApply, out: Box{}, do: stopBox},
 
 		{method: get, path: "/profiles", id: "listProfiles", summary: "Profiles that the token may use", scope: bowline.ScopeRead, out: Profiles{}, do: listProfiles},
 		{method: post, path: "/policy/explain", id: "explainPolicy", summary: "What the policy says to an act, and why", scope: bowline.ScopeRead, in: PolicyQuestion{}, out: PolicyAnswer{}, do: explainPolicy},

@@ -63,6 +63,11 @@ func TestThread(t *testing.T) {
 		if _, err := s.Create(t.Context(), box.Spec{Name: "thread", Image: testkit.BoxImage, Owner: "x"}); diag.KindOf(err) != diag.Conflict {
 			t.Errorf("the same name again: %v", err)
 		}
+		for _, name := range []string{"", "*", "thr*", "=", "thread,x"} { // Podman has patterns
+			if err := s.Remove(t.Context(), name, false); diag.KindOf(err) != diag.Usage {
+				t.Errorf("removed as %q: %v", name, err)
+			}
+		}
 		if err := s.Stop(t.Context(), "thread"); err != nil {
 			t.Error(err)
 		}

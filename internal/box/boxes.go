@@ -1,10 +1,12 @@
 package box
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 
+	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/podman"
@@ -23,13 +25,17 @@ type Gate interface {
 	Enter(ctx context.Context, r policy.Request) (leave func(), err error)
 }
 
-// Config is what Boxes are made of; every field is required but Frozen and Laptop.
+// Config is what Boxes are made of; every field is required but Frozen, Laptop and Notify.
 type Config struct {
 	Target   func(name string) (target.Target, error) // accepted targets only; does no I/O
 	Links    *link.Pool                               // of connections that reach sockets
 	Recorder Recorder
 	Gate     Gate
 	Laptop   Laptop
+	Owner    string // who calls, "user@machine"
+	// Notify hears, in one line, what a person should know before something is done: hostile
+	// text; optional.
+	Notify func(note string)
 	// Frozen reports why nothing may begin on a target, or nil; optional.
 	Frozen func(target string) error
 }
@@ -52,6 +58,7 @@ type Call struct {
 	Verb   string // "box.create", "box.exec", ...
 	Box    string // name; "" for all
 	Argv   []string
+	Force  bool // boxes of other owners, too
 }
 
 // reads are the verbs that change nothing, which a freeze leaves alone.
@@ -73,7 +80,7 @@ func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server)
 	}
 	id, aerr := b.cfg.Recorder.Begin(ctx, audit.Intent{Subject: audit.Subject{Verb: c.Verb, Target: t.Name}, Argv: c.Argv, Text: c.Box})
 	if aerr != nil {
-		return errors.Join(err, aerr)
+		return errors.Join(err, cmp.Or(late(ctx, t, aerr), aerr))
 	}
 	var out audit.Outcome
 	if err == nil {
@@ -86,7 +93,7 @@ func (b *Boxes) On(ctx context.Context, c Call, f func(context.Context, *Server)
 func (b *Boxes) lend(ctx context.Context, t target.Target, c Call, out *audit.Outcome, f func(context.Context, *Server) error) error {
 	l, err := b.cfg.Links.Get(ctx, t)
 	if err != nil {
-		return noLink(t, err)
+		return cmp.Or(late(ctx, t, err), noLink(t, err))
 	}
 	defer l.Release()
 	info := l.Info()
@@ -110,14 +117,19 @@ func (b *Boxes) lend(ctx context.Context, t target.Target, c Call, out *audit.Ou
 		if p != nil {
 			_ = p.Close() // nothing was done with it
 		}
-		return ferr
+		return cmp.Or(late(ctx, t, ferr), ferr)
 	}
 	if err != nil {
-		return noPodman(t, "", err)
+		return cmp.Or(late(ctx, t, err), noPodman(t, "", err))
 	}
-	err = f(ctx, NewServer(p.API(), Podman{p.Version, p.Socket, p.Rootless}))
+	s := NewServer(p.API(), Podman{p.Version, p.Socket, p.Rootless})
+	s.on, s.claim = t.Name, b.claim(c, t.Name)
+	err = f(ctx, s)
+	if errors.Is(err, errNoImage) && diag.KindOf(err) == diag.Usage {
+		err = diag.New(diag.Usage, "use boxes on "+t.Name, diag.HintOf(err), "%w (%s); %s", err, server(t, p.Socket), only)
+	}
 	if errors.Is(err, errAPI) {
-		err = noPodman(t, p.Socket, err)
+		err = cmp.Or(late(ctx, t, err), noPodman(t, p.Socket, err))
 	}
 	return errors.Join(err, p.Close())
 }

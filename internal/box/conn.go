@@ -30,7 +30,7 @@ func (s *Server) Conn(ctx context.Context, name string) (*Conn, error) {
 		return nil, err
 	}
 	if b.Status != "running" {
-		return nil, diag.New(diag.Refused, "reach "+name, "start it: 'bowline box start "+name+"'", "the box is %s", b.Status)
+		return nil, diag.New(diag.Refused, "reach "+name, "start it: "+s.typed("start", name), "the box is %s", b.Status)
 	}
 	return &Conn{server: s, box: b, done: make(chan struct{})}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
@@ -39,12 +40,16 @@ func (s *Server) Exec(ctx context.Context, name string, req ExecRequest) (int, e
 		return 0, err
 	}
 	if b.Status != "running" {
-		return 0, diag.New(diag.Refused, "run in "+name, "start it: 'bowline box start "+name+"'", "the box is %s", b.Status)
+		return 0, diag.New(diag.Refused, "run in "+name, "start it: "+s.typed("start", name), "the box is %s", b.Status)
 	}
 	if req.Dir == "" && req.User == "" {
 		req.Dir = "/workspace/project"
 	}
-	return s.exec(ctx, inside{b.ID, b.User}, req)
+	code, err := s.exec(ctx, inside{b.ID, b.User}, req)
+	if errors.Is(err, errAPI) && req.User != "" && ctx.Err() == nil {
+		err = diag.New(diag.Usage, "run in "+name, "see which accounts there are: "+s.typed("exec", name)+" with '-- cat /etc/passwd'", "Podman does not run it as %.50q: %s", req.User, err)
+	}
+	return code, err
 }
 
 // marker is the environment variable by which the processes of one command are found.
@@ -55,25 +60,32 @@ func (s *Server) exec(ctx context.Context, on inside, req ExecRequest) (int, err
 		on.user = req.User
 	}
 	mark := marker + "=" + rand.Text()
+	id, code, err := s.attempt(ctx, on, req, mark)
+	if err != nil && id != "" && ctx.Err() != nil {
+		return 0, s.kill(ctx, on, id, mark)
+	}
+	return code, err
+}
+
+// attempt runs a command that has a mark. With an error, it may run on unless id is "".
+func (s *Server) attempt(ctx context.Context, on inside, req ExecRequest, mark string) (id string, code int, err error) {
 	opts := client.ExecCreateOptions{
 		Cmd: req.Argv, User: on.user, WorkingDir: req.Dir, Env: append(append([]string{}, req.Env...), mark), TTY: req.TTY,
 		AttachStdin: true, AttachStdout: true, AttachStderr: !req.TTY,
 	}
 	created, err := s.api.ExecCreate(ctx, on.container, opts)
 	if err != nil {
-		return 0, failed("run in the box", err)
+		return "", 0, failed("run in the box", err)
 	}
 	attached, err := s.api.ExecAttach(ctx, created.ID, client.ExecAttachOptions{TTY: req.TTY})
 	if err != nil {
-		return 0, failed("run in the box", err)
+		return created.ID, 0, failed("run in the box", err)
 	}
 	if err := s.stream(ctx, created.ID, attached.HijackedResponse, req); err != nil {
-		if ctx.Err() != nil {
-			return 0, s.kill(ctx, on, mark)
-		}
-		return 0, diag.New(diag.Lost, "run in the box", "", "%w", err)
+		return created.ID, 0, diag.New(diag.Lost, "run in the box", "", "%w", err)
 	}
-	return s.ended(ctx, created.ID)
+	code, err = s.ended(ctx, created.ID)
+	return created.ID, code, err
 }
 
 // endFor bounds how long Podman may take to notice that a command ended whose streams did.
@@ -138,26 +150,60 @@ func (s *Server) resize(ctx context.Context, id string, sizes <-chan Size, over 
 }
 
 // killText ends the processes of the account that have its argument in their environment,
-// but itself.
-const killText = `for d in /proc/[0-9]*; do
+// but itself, and prints how many there were.
+const killText = `n=0
+for d in /proc/[0-9]*; do
 	p=${d#/proc/}
-	[ "$p" = $$ ] || ! grep -q -e "$1" "$d/environ" 2>/dev/null || kill -KILL "$p" 2>/dev/null
-done; :`
+	[ "$p" = $$ ] || ! grep -q -e "$1" "$d/environ" 2>/dev/null || { kill -KILL "$p" 2>/dev/null && n=$((n+1)); }
+done
+echo $n`
 
-// killFor bounds how long the end of a command may take.
-const killFor = 10 * time.Second
+const (
+	// killFor bounds how long the end of a command may take.
+	killFor = 30 * time.Second
+	// beginFor is for how long a command that is not found may be about to begin: Podman
+	// hands out its streams a moment before.
+	beginFor = time.Second
+)
 
-// kill ends a command whose time is over, and says what became of it. What cleared its
+// kill ends a command whose time is over, and says what became of it. One that cleared its
 // environment is not found.
-func (s *Server) kill(ctx context.Context, on inside, mark string) error {
+func (s *Server) kill(ctx context.Context, on inside, id, mark string) error {
 	kind := diag.Canceled
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		kind = diag.Timeout
 	}
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), killFor)
 	defer cancel()
-	if _, err := s.ask(clean, on, script{"end the command", "the image needs grep", killText}, "", mark); err != nil {
-		return diag.New(diag.Lost, "run in the box", "look for it: 'bowline box exec -- ps'", "%w; and it could not be ended: %w", context.Cause(ctx), err)
+	found, begun := 0, time.Now()
+	for {
+		n, err := s.killMarked(clean, on, mark)
+		found += n
+		var res client.ExecInspectResult
+		if err == nil {
+			res, err = s.api.ExecInspect(clean, id, client.ExecInspectOptions{})
+		}
+		switch {
+		case err != nil:
+			return diag.New(diag.Lost, "run in the box", "look for it: 'bowline box exec -- ps'", "%w; and it could not be ended: %w", context.Cause(ctx), err)
+		case !res.Running && (found > 0 || time.Since(begun) > beginFor):
+			return diag.New(kind, "run in the box", "", "%w", context.Cause(ctx))
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-clean.Done():
+			return diag.New(diag.Lost, "run in the box", "look for it: 'bowline box exec -- ps'", "%w; and it runs on: it is not found by its environment", context.Cause(ctx))
+		}
 	}
-	return diag.New(kind, "run in the box", "", "%w", context.Cause(ctx))
+}
+
+// killMarked kills what has a mark, and returns how many processes those were.
+func (s *Server) killMarked(ctx context.Context, on inside, mark string) (int, error) {
+	var out, said capped
+	out.max, said.max = maxAnswer, maxAnswer
+	_, code, err := s.attempt(ctx, on, ExecRequest{Argv: []string{"/bin/sh", "-c", killText, "sh", mark}, Stdout: &out, Stderr: &said}, marker+"=kill")
+	if err == nil && code != 0 {
+		err = diag.New(diag.Failure, "end the command", "the image needs grep", "exit code %d: %s", code, strings.TrimSpace(said.String()))
+	}
+	return atoi(out.String()), err
 }

@@ -1,6 +1,9 @@
 package box
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -48,7 +51,7 @@ func numbered(first string, steps ...string) string {
 
 // refusedServer names what is not used, if it has a name.
 func refusedServer(t target.Target) string {
-	if t.Host == "" {
+	if t.Host == "" || t.Kind != target.SSH {
 		return ", whose Podman socket is never used"
 	}
 	return " (" + server(t, "") + ")"
@@ -79,6 +82,22 @@ func noLink(t target.Target, err error) error {
 		return err
 	}
 	return diag.New(diag.KindOf(err), "use boxes on "+t.Name, numbered(diag.HintOf(err), steps...), "%s (%s): %w; %s", what, server(t, ""), err, only)
+}
+
+// late is the error of a call that failed because its time was over, or because the caller
+// went; nil if it did not. What says more of what is left stays as it is.
+func late(ctx context.Context, t target.Target, err error) error {
+	kind := diag.Canceled
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		kind = diag.Timeout
+	}
+	switch of := diag.KindOf(err); {
+	case ctx.Err() == nil || of == kind || of == diag.Lost || of == diag.Partial:
+		return nil
+	case kind == diag.Timeout:
+		return diag.New(kind, "use boxes on "+t.Name, cmp.Or(diag.HintOf(err), "give it more time"), "the time was over before it was begun: %w", err)
+	}
+	return diag.New(kind, "use boxes on "+t.Name, "", "it was broken off: %w", err)
 }
 
 // noPodman explains why Podman does not answer, or did not do what it was asked.

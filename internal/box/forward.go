@@ -82,7 +82,7 @@ func closeAll(list []net.Listener) {
 func (s *Server) running(ctx context.Context, name string) (Box, error) {
 	b, err := s.Get(ctx, name)
 	if err == nil && b.Status != "running" {
-		err = diag.New(diag.Refused, "reach "+name, "start it: 'bowline box start "+name+"'", "the box is %s", b.Status)
+		err = diag.New(diag.Refused, "reach "+name, "start it: "+s.typed("start", name), "the box is %s", b.Status)
 	}
 	return b, err
 }
@@ -211,7 +211,7 @@ func (s *Server) whyBroken(ctx context.Context, b Box, err error) error {
 	now, gerr := s.Get(ctx, b.Name)
 	switch {
 	case gerr == nil && now.ID == b.ID && now.Status != "running":
-		return diag.New(diag.Lost, "forward ports of "+b.Name, "start it and forward again: 'bowline box start "+b.Name+"'", "the box is %s", now.Status)
+		return diag.New(diag.Lost, "forward ports of "+b.Name, "start it and forward again: "+s.typed("start", b.Name), "the box is %s", now.Status)
 	case gerr == nil && now.ID != b.ID:
 		return diag.New(diag.Lost, "forward ports of "+b.Name, "forward again", "the box was rebuilt")
 	case diag.KindOf(gerr) == diag.Usage:

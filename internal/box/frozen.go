@@ -26,7 +26,7 @@ const maxFreeze = 16 << 10
 func frozenThere(ctx context.Context, l transport.Conn, name string) error {
 	proc, err := l.Start(ctx, freezeLine)
 	if err != nil {
-		return diag.New(diag.Lost, "ask "+name+" whether it is frozen", "", "%w", err)
+		return diag.New(diag.Unreachable, "ask "+name+" whether it is frozen", "", "%w", err)
 	}
 	defer proc.Close()
 	defer context.AfterFunc(ctx, func() { _ = proc.Close() })()

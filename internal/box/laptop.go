@@ -58,6 +58,9 @@ func (b *Boxes) Create(ctx context.Context, on string, spec Spec, o Outside) (Ma
 		if err == nil {
 			out.Box, err = s.Create(ctx, spec, steps...)
 		}
+		if err == nil && s.limitless(ctx) {
+			out.Notes = append(out.Notes, "the server has cgroups of version 1, where Podman without root takes no limits: the box has none")
+		}
 		if err == nil && spec.Publish && t.Jump != "" {
 			out.Notes = append(out.Notes, "the server is behind "+t.Jump+": 'ssh "+out.Alias+"' goes through the target all the same")
 		}
@@ -171,11 +174,17 @@ func (p *project) first(ctx context.Context, out *Made) error {
 	return nil
 }
 
+// Removal is how a box is taken away.
+type Removal struct {
+	KeepVolumes bool
+	Force       bool // also a box of another owner
+}
+
 // Remove takes a box away on both sides. worktree is where its remote may be, besides the
 // one that it was made for; "" for none. Of a box that is gone from the server what is
 // left here is taken away.
-func (b *Boxes) Remove(ctx context.Context, on, name, worktree string, keepVolumes bool) error {
-	return b.On(ctx, Call{Target: on, Verb: "box.rm", Box: name}, func(ctx context.Context, s *Server) error {
+func (b *Boxes) Remove(ctx context.Context, on, name, worktree string, how Removal) error {
+	return b.On(ctx, Call{Target: on, Verb: "box.rm", Box: name, Force: how.Force}, func(ctx context.Context, s *Server) error {
 		t, err := b.cfg.Target(on)
 		if err != nil {
 			return err
@@ -184,7 +193,7 @@ func (b *Boxes) Remove(ctx context.Context, on, name, worktree string, keepVolum
 		ours := b.cfg.Laptop.Entries.Has(alias)
 		bx, err := s.Get(ctx, name)
 		if err == nil {
-			err = s.Remove(ctx, name, keepVolumes)
+			err = s.Remove(ctx, name, how.KeepVolumes)
 		} else if ours && diag.KindOf(err) == diag.Usage {
 			err = nil
 		}
@@ -224,7 +233,7 @@ func (b *Boxes) Alias(on, name string) (alias string, ok bool) {
 // Rebuild gives a box a new container, see [Server.Rebuild].
 func (b *Boxes) Rebuild(ctx context.Context, on, name string, c Change) (Box, error) {
 	var out Box
-	err := b.On(ctx, Call{Target: on, Verb: "box.rebuild", Box: name, Argv: c.argv()}, func(ctx context.Context, s *Server) error {
+	err := b.On(ctx, Call{Target: on, Verb: "box.rebuild", Box: name, Argv: c.argv(), Force: c.Force}, func(ctx context.Context, s *Server) error {
 		var err error
 		out, err = s.Rebuild(ctx, name, c)
 		return err

@@ -29,6 +29,7 @@ func lastName(name string) string { return containerName(name) + ".last" }
 type Change struct {
 	Image  string         // another one
 	Recipe *recipe.Recipe // what the box is made of from now on: image, variables, volumes, commands
+	Force  bool           // also a box of another owner
 	Said   io.Writer      // hears what a build and commands print, hostile text; optional
 }
 

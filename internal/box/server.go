@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -21,6 +23,9 @@ import (
 type Server struct {
 	api *client.Client
 	of  Podman
+
+	on    string          // name of the target, for what is to be typed; "" if it is not known
+	claim func(Box) error // is asked before something is done to a box; optional
 }
 
 // Podman is what must be known of one.
@@ -31,7 +36,15 @@ type Podman struct {
 }
 
 // NewServer returns the boxes behind the API of a Podman.
-func NewServer(api *client.Client, of Podman) *Server { return &Server{api, of} }
+func NewServer(api *client.Client, of Podman) *Server { return &Server{api: api, of: of} }
+
+// typed is a command about a box, as a person types it.
+func (s *Server) typed(verb, name string) string {
+	if s.on != "" {
+		name = "-t " + s.on + " " + name
+	}
+	return "'bowline box " + verb + " " + name + "'"
+}
 
 // capabilities are what sshd needs to let an account in, and what package tools need to
 // give files away. None of them reaches outside of the container.
@@ -59,8 +72,11 @@ func (s *Server) Create(ctx context.Context, spec Spec, more ...Step) (Box, erro
 }
 
 func (s *Server) create(ctx context.Context, spec Spec, st *steps, more []Step) (Box, error) {
-	if _, err := s.Get(ctx, spec.Name); err == nil {
-		return Box{}, diag.New(diag.Conflict, "make box", "see 'bowline box info "+spec.Name+"', or remove it: 'bowline box rm "+spec.Name+"'", "there is a box %s already", spec.Name)
+	if b, err := s.Get(ctx, spec.Name); err == nil {
+		if b.Owner != spec.Owner {
+			return Box{}, diag.New(diag.Conflict, "make box", "choose another name", "there is a box %s already, of %s", spec.Name, b.Owner)
+		}
+		return Box{}, diag.New(diag.Conflict, "make box", "see "+s.typed("info", spec.Name)+", or remove it: "+s.typed("rm", spec.Name), "there is a box %s already", spec.Name)
 	} else if diag.KindOf(err) != diag.Usage {
 		return Box{}, err
 	}
@@ -112,6 +128,10 @@ func (s *Server) container(ctx context.Context, name string, spec Spec, st *step
 
 func (s *Server) run(ctx context.Context, name string, spec Spec) error {
 	_, err := s.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: name, Config: config(spec), HostConfig: hostConfig(spec)})
+	if errdefs.IsNotFound(err) && strings.Contains(err.Error(), "image") {
+		return diag.New(diag.Usage, "make container", "see which there are, on the server: 'podman images'; get it there: 'podman pull "+spec.Image+"'; or build one: "+s.typed("create --build", spec.Name),
+			"%w %s, and none is pulled", errNoImage, spec.Image)
+	}
 	if err != nil {
 		return failed("make container", err)
 	}
@@ -237,6 +257,9 @@ func (s *Server) account(ctx context.Context, on inside, spec Spec) error {
 	return s.script(ctx, on, x, string(spec.Keys), args...)
 }
 
+// errNoImage marks that there is no image of the name.
+var errNoImage = errors.New("the server has no image")
+
 // errAPI marks what Podman did not do.
 var errAPI = errors.New("the API of Podman failed")
 
@@ -250,14 +273,34 @@ func failed(what string, err error) error {
 
 // Get returns one box. Kind usage: there is none.
 func (s *Server) Get(ctx context.Context, name string) (Box, error) {
-	list, err := s.list(ctx, labelName+"="+name)
+	var list []Box
+	var err error
+	// Podman takes a label without a value for any value, and stars for any letters.
+	if validName.MatchString(name) {
+		list, err = s.list(ctx, labelName+"="+name)
+	}
 	if err != nil {
 		return Box{}, err
 	}
-	if len(list) != 1 {
-		return Box{}, diag.New(diag.Usage, "find box", "see 'bowline box list'", "there is no box %s", name)
+	if len(list) != 1 || list[0].Name != name {
+		return Box{}, s.noBox(name)
+	}
+	if s.claim != nil {
+		if err := s.claim(list[0]); err != nil {
+			return Box{}, err
+		}
 	}
 	return list[0], nil
+}
+
+func (s *Server) noBox(name string) error {
+	if name == "" {
+		name = `""`
+	}
+	if s.on == "" {
+		return diag.New(diag.Usage, "find box", "see 'bowline box list --all'", "there is no box %.50s", name)
+	}
+	return diag.New(diag.Usage, "find box", "see 'bowline box list --all -t "+s.on+"'", "there is no box %.50s on %s", name, s.on)
 }
 
 // List returns all boxes, newest first.
@@ -298,6 +341,9 @@ func (s *Server) Remove(ctx context.Context, name string, keepVolumes bool) erro
 	res, lerr := s.api.VolumeList(ctx, client.VolumeListOptions{Filters: client.Filters{}.Add("label", labelName+"="+name)})
 	errs := []error{err, failed("list volumes", lerr)}
 	for _, volume := range res.Items {
+		if volume.Labels[labelName] != name {
+			continue
+		}
 		if _, err := s.api.VolumeRemove(ctx, volume.Name, client.VolumeRemoveOptions{}); !errdefs.IsNotFound(err) {
 			errs = append(errs, failed("remove volume "+volume.Name, err))
 		}
@@ -307,10 +353,16 @@ func (s *Server) Remove(ctx context.Context, name string, keepVolumes bool) erro
 
 // Start starts a stopped box.
 func (s *Server) Start(ctx context.Context, name string) error {
-	if _, err := s.Get(ctx, name); err != nil {
+	b, err := s.Get(ctx, name)
+	if err != nil {
 		return err
 	}
-	_, err := s.api.ContainerStart(ctx, containerName(name), client.ContainerStartOptions{})
+	_, err = s.api.ContainerStart(ctx, containerName(name), client.ContainerStartOptions{})
+	if portBusy(err) {
+		return diag.New(diag.Conflict, "start "+name, "see which, on the server: 'ss -ltnp sport = :"+strconv.Itoa(b.Port)+"', end it and start again; or give the box another port, with its data kept: "+
+			s.typed("rm --keep-volumes", name)+", then "+s.typed("create --publish server", name),
+			"another program of the server has port %d, which is the one of the box; the box stays as it was", b.Port)
+	}
 	return failed("start "+name, err)
 }
 

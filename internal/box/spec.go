@@ -87,6 +87,12 @@ const (
 	defaultPids   = 4096
 )
 
+// Least that a box can live with: sshd, a shell and git.
+const (
+	minMemory = 16 << 20 // bytes
+	minPids   = 16
+)
+
 // validName is what a name may be: it becomes part of host names, volumes and git
 // remotes.
 var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
@@ -107,13 +113,17 @@ func (s *Spec) check() error {
 	}
 	switch {
 	case !validName.MatchString(s.Name) || strings.Contains(s.Name, "--"):
-		return diag.New(diag.Usage, "make box", "choose a name such as "+Normalize(s.Name), "%q is no name for a box: lower-case letters, digits and single hyphens, up to 40", s.Name)
+		return diag.New(diag.Usage, "make box", "choose a name such as "+Normalize(s.Name), "%.50q is no name for a box: lower-case letters, digits and single hyphens, up to 40", s.Name)
 	case !validUser.MatchString(s.User) || s.User == "root":
 		return diag.New(diag.Usage, "make box", "choose another with --user", "%q is no name for the account inside", s.User)
 	case s.Image == "" && s.Build == nil:
 		return diag.New(diag.Usage, "make box", "name one with --image, or build one with --build", "there is no image")
-	case s.Memory < 16<<20 || s.Pids < 16 || !(s.CPUs >= 0 && s.CPUs < 1e6):
-		return diag.New(diag.Usage, "make box", "give more", "limits of %d bytes, %d processes and %g processors are too small", s.Memory, s.Pids, s.CPUs)
+	case s.Memory < minMemory:
+		return diag.New(diag.Usage, "make box", "give more: '--memory 4GiB'", "a limit of %d bytes of memory is too small; the least is 16 MiB", s.Memory)
+	case s.Pids < minPids:
+		return diag.New(diag.Usage, "make box", "give more: '--pids 4096'", "a limit of %d processes is too small; the least is %d", s.Pids, minPids)
+	case !(s.CPUs >= 0 && s.CPUs < 1e6):
+		return diag.New(diag.Usage, "make box", "write it as '--cpus 1.5', or leave it away for no limit", "%g is no number of processors", s.CPUs)
 	}
 	return checkKeys(s.Keys)
 }

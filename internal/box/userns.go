@@ -2,7 +2,7 @@ package box
 
 import (
 	"context"
-	"slices"
+	"strings"
 
 	"github.com/moby/moby/client"
 )
@@ -14,13 +14,19 @@ import (
 // refuses with "could not find enough available IDs" where /etc/subuid has no range for
 // "containers". But it gives every container a range of its own: the new container of a
 // rebuild, beside the old one on the same volumes, saw their files as nobody's (65534).
-func (s *Server) Userns(ctx context.Context) (string, error) {
+func (s *Server) Userns() string {
+	if s.of.Rootless {
+		return "rootless"
+	}
+	return "none"
+}
+
+// limitless reports whether Podman is known to leave limits out, which it does without root
+// on cgroups of version 1, and does not say.
+func (s *Server) limitless(ctx context.Context) bool {
+	if !s.of.Rootless {
+		return false
+	}
 	res, err := s.api.Info(ctx, client.InfoOptions{})
-	if err != nil {
-		return "", failed("ask Podman what it is", err)
-	}
-	if slices.Contains(res.Info.SecurityOptions, "name=rootless") {
-		return "rootless", nil
-	}
-	return "none", nil
+	return err == nil && strings.TrimPrefix(res.Info.CgroupVersion, "v") == "1"
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +43,7 @@ type boxOptions struct {
 	publish string
 	key     string
 	recipe  recipeFlags
+	given   func(flag string) bool // it was typed
 }
 
 func newBoxCreate(env *Env) *cobra.Command {
@@ -59,6 +59,9 @@ func newBoxCreate(env *Env) *cobra.Command {
   ('bowline box build --help'); with --dotfiles, your settings in its home
   a git remote NAME in the worktree, the current branch pushed to it and checked out in
   /workspace/project, and your user.name and user.email
+
+Where no flag says otherwise, image, limits, --publish, --dotfiles and --env are those of
+[targets.NAME.box] in config.toml; 'bowline target show NAME' shows them.
 
 If a step fails, all of it is taken back. A volume that was kept by 'bowline box rm
 --keep-volumes' is used again, and stays whatever happens.`,
@@ -80,6 +83,7 @@ If a step fails, all of it is taken back. A volume that was kept by 'bowline box
 	f.StringVar(&o.spec.Dotfiles, "dotfiles", "", "directory whose files that begin with a point go to the home (default $BOWLINE_DOTFILES)")
 	f.BoolVar(&o.spec.Secrets, "dotfiles-secrets", false, "dotfiles that look like secrets too")
 	f.BoolVar(&o.spec.NoGit, "no-git", false, "add no git remote, push nothing")
+	o.given = f.Changed
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		return env.withClient(cmd.Context(), func(c *bowline.Client) error { return env.createBox(cmd.Context(), c, o, a) })
 	}
@@ -92,7 +96,14 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 	if err != nil {
 		return err
 	}
+	defaults, err := boxDefaults(ctx, c, target)
+	if err != nil {
+		return err
+	}
 	spec.Target, spec.Owner, spec.Worktree = target, owner(), worktree(ctx)
+	if len(a) > 0 && a[0] == "" {
+		return emptyName("make box")
+	}
 	if len(a) > 0 {
 		spec.Name = a[0]
 	} else if spec.Worktree == "" {
@@ -104,18 +115,13 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 	if spec.Publish, err = published(o.publish); err != nil {
 		return err
 	}
-	spec.Env = map[string]string{}
-	for _, kv := range o.env {
-		k, v, ok := strings.Cut(kv, "=")
-		if !ok || k == "" {
-			return diag.New(diag.Usage, "read --env", "write NAME=VALUE", "%q is no NAME=VALUE", kv)
-		}
-		spec.Env[k] = v
+	if spec.Env, err = variables(o.env); err != nil {
+		return err
 	}
 	if spec.Keys, spec.Identity, err = loginKeys(ctx, c, target, o.key); err != nil {
 		return err
 	}
-	if spec.Dotfiles == "" {
+	if !o.given("dotfiles") {
 		spec.Dotfiles = env.Getenv("BOWLINE_DOTFILES")
 	}
 	if o.recipe.wanted() {
@@ -125,6 +131,7 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 		}
 		spec.Recipe = &r
 	}
+	o.fill(&spec, defaults)
 	spec.Progress = env.boxOutput()
 	b, err := c.CreateBox(ctx, spec)
 	if err != nil {
@@ -142,25 +149,17 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 	return nil
 }
 
-// boxTarget resolves the target of boxes: one, by name.
-func (env *Env) boxTarget(ctx context.Context, c *bowline.Client, given string) (string, error) {
-	names, err := targetNames(ctx, c, cmp.Or(given, env.Getenv("BOWLINE_TARGET")))
-	if err != nil {
-		return "", err
-	}
-	if len(names) != 1 {
-		return "", diag.New(diag.Usage, "choose a target", "name one with -t", "boxes are on one target, and %d match", len(names))
-	}
-	if names[0] != "" {
-		return names[0], nil
-	}
-	list, err := c.Targets(ctx, "")
-	for _, t := range list {
-		if t.Default {
-			return t.Name, err
+// variables reads NAME=VALUE.
+func variables(list []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, kv := range list {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok || k == "" {
+			return nil, diag.New(diag.Usage, "read --env", "write NAME=VALUE", "%.50q is no NAME=VALUE", kv)
 		}
+		out[k] = v
 	}
-	return bowline.LocalTarget, err // which is refused, with the reason
+	return out, nil
 }
 
 func owner() string {
@@ -272,6 +271,12 @@ func newJSONBox(b bowline.Box) jsonBox {
 	return jsonBox{b.Name, b.Target, b.Status, b.Image, b.Owner, b.Worktree, b.User, b.ID, b.Created, b.Port, b.Userns}
 }
 
+// emptyName refuses a name that is typed and empty, as of a variable that is not set: it is
+// not the box of the worktree that was meant.
+func emptyName(op string) error {
+	return diag.New(diag.Usage, op, "give its name, or leave it away for the box of this worktree", "the name of the box is empty")
+}
+
 // onBox runs f with the one box that is meant.
 func (env *Env) onBox(ctx context.Context, target string, a []string, f func(c *bowline.Client, target, name string) error) error {
 	return env.withClient(ctx, func(c *bowline.Client) error {
@@ -280,6 +285,9 @@ func (env *Env) onBox(ctx context.Context, target string, a []string, f func(c *
 			return err
 		}
 		if len(a) > 0 {
+			if a[0] == "" {
+				return emptyName("find box")
+			}
 			return f(c, on, a[0])
 		}
 		at := worktree(ctx)
@@ -336,7 +344,18 @@ failed.`,
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		at := cmd.ArgsLenAtDash()
 		if at < 0 || at > 1 || at == len(a) {
-			err := diag.New(diag.Usage, "run in box", "type it after '--': 'bowline box exec NAME -- id'", "the command is missing")
+			what := "the command is missing"
+			if at > 1 {
+				what = "there is more than one name before '--'"
+			}
+			err := diag.New(diag.Usage, "run in box", "type it after '--': 'bowline box exec NAME -- id'", "%s", what)
+			return &commandExit{runCode(err), err}
+		}
+		if _, err := variables(e.Env); err != nil {
+			return &commandExit{runCode(err), err}
+		}
+		if timeout < 0 {
+			err := diag.New(diag.Usage, "run in box", "write it as '--timeout 10m'", "--timeout %s: must not be negative", timeout)
 			return &commandExit{runCode(err), err}
 		}
 		e.Argv, e.Stdout, e.Stderr = a[at:], env.Stdout, env.Stderr
@@ -356,7 +375,8 @@ failed.`,
 			code, err = env.execBox(ctx, c, e)
 			return err
 		})
-		if diag.KindOf(err) == diag.Timeout {
+		// Before the command began there was nothing to kill; the time was over all the same.
+		if kind := diag.KindOf(err); kind == diag.Timeout || err != nil && kind != diag.Lost && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return &commandExit{codeTimeout, err}
 		}
 		if err != nil {
@@ -370,13 +390,15 @@ failed.`,
 	return cmd
 }
 
-func newBoxMove(env *Env, verb, short string, do func(*bowline.Client, context.Context, string, string) error) *cobra.Command {
+func newBoxMove(env *Env, verb, short string, do func(*bowline.Client, context.Context, string, string, bool) error) *cobra.Command {
 	var target string
+	var force bool
 	cmd := &cobra.Command{Use: verb + " [NAME]", Short: short, Args: args(cobra.MaximumNArgs(1))}
 	addTargetFlag(cmd, env, &target)
+	addForce(cmd, &force)
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		return env.onBox(cmd.Context(), target, a, func(c *bowline.Client, on, name string) error {
-			if err := do(c, cmd.Context(), on, name); err != nil {
+			if err := do(c, cmd.Context(), on, name, force); err != nil {
 				return err
 			}
 			env.say("%s: %s", name, map[string]string{"start": "running", "stop": "stopped"}[verb])
@@ -386,13 +408,20 @@ func newBoxMove(env *Env, verb, short string, do func(*bowline.Client, context.C
 	return cmd
 }
 
+// addForce lets a command take boxes of other owners.
+func addForce(cmd *cobra.Command, force *bool) {
+	cmd.Flags().BoolVar(force, "force", false, "also a box of another owner, which is refused otherwise")
+}
+
 func newBoxRemove(env *Env) *cobra.Command {
 	var target string
-	var keep, yes bool
+	var how bowline.BoxRemoval
+	var yes bool
 	cmd := &cobra.Command{Use: "rm [NAME]", Aliases: []string{"remove"}, Short: "Remove a box, its volumes, its ssh entry and git remote", Args: args(cobra.MaximumNArgs(1))}
 	addTargetFlag(cmd, env, &target)
-	cmd.Flags().BoolVar(&keep, "keep-volumes", false, "keep its home and /workspace for a box of the same name")
+	cmd.Flags().BoolVar(&how.KeepVolumes, "keep-volumes", false, "keep its home and /workspace for a box of the same name")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	addForce(cmd, &how.Force)
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		return env.onBox(cmd.Context(), target, a, func(c *bowline.Client, on, name string) error {
 			if !yes {
@@ -404,7 +433,7 @@ func newBoxRemove(env *Env) *cobra.Command {
 					return err
 				}
 			}
-			return c.RemoveBox(cmd.Context(), on, name, worktree(cmd.Context()), keep)
+			return c.RemoveBox(cmd.Context(), on, name, worktree(cmd.Context()), how)
 		})
 	}
 	return cmd

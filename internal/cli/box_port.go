@@ -27,7 +27,7 @@ until Ctrl-C, or until the box stops.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document with the addresses when they take connections")
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		var name []string
-		if _, err := boxPort(a[0]); err != nil && !strings.Contains(a[0], ":") {
+		if strings.Trim(a[0], "0123456789") != "" && !strings.Contains(a[0], ":") {
 			name, a = a[:1], a[1:]
 		}
 		var ports []bowline.BoxPort

@@ -58,8 +58,11 @@ func (env *Env) setupBoxes(ctx context.Context, c *bowline.Client, o bowline.Box
 		return errors.Join(printJSON(env.Stdout, newJSONSession(s, true)), err)
 	}
 	env.showSession(ctx, c, s)
+	if err == nil && len(s.Plan.Ops) == 0 {
+		env.say("there is nothing to do; see what boxes find: 'bowline target test --boxes %s'", s.Target)
+	}
 	if err == nil && len(s.Plan.Ops) > 0 {
-		env.say("read the diff with 'bowline diff %s', then 'bowline approve %s' and 'bowline apply %s'; after that 'bowline target test %s'", s.ID, s.ID, s.ID, s.Target)
+		env.say("read the diff with 'bowline diff %s', then 'bowline approve %s' and 'bowline apply %s'; after that 'bowline target test --boxes %s'", s.ID, s.ID, s.ID, s.Target)
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -178,7 +179,7 @@ committed do not come along, and are said.`,
 
 func newBoxRebuild(env *Env) *cobra.Command {
 	var target, image string
-	var yes bool
+	var yes, force bool
 	var recipe recipeFlags
 	cmd := &cobra.Command{
 		Use: "rebuild [NAME]", Short: "Give a box a new container, with its data kept", Args: args(cobra.MaximumNArgs(1)),
@@ -193,6 +194,7 @@ variables, volumes and postCreateCommand; see 'bowline box build'.`,
 	cmd.Flags().StringVar(&image, "image", "", "another image")
 	cmd.Flags().BoolVar(&recipe.build, "build", false, "build the image anew, of what 'bowline box build' says")
 	recipe.add(cmd.Flags())
+	addForce(cmd, &force)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		return env.onBox(cmd.Context(), target, a, func(c *bowline.Client, on, name string) error {
@@ -205,7 +207,7 @@ variables, volumes and postCreateCommand; see 'bowline box build'.`,
 					return err
 				}
 			}
-			re := bowline.BoxRebuild{Target: on, Name: name, Image: image, Progress: env.boxOutput()}
+			re := bowline.BoxRebuild{Target: on, Name: name, Image: image, Force: force, Progress: env.boxOutput()}
 			if recipe.wanted() {
 				r, err := env.recipeOf(cmd.Context(), c, recipe, re)
 				if err != nil {
@@ -232,6 +234,9 @@ func newBoxLogs(env *Env) *cobra.Command {
 	cmd.Flags().StringVar(&tail, "tail", "all", "number of lines")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the box ends")
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
+		if n, err := strconv.Atoi(tail); tail != "all" && (err != nil || n < 0) {
+			return diag.New(diag.Usage, "read logs", "write a number of lines, or 'all'", "--tail %q is neither", tail)
+		}
 		return env.onBox(cmd.Context(), target, a, func(c *bowline.Client, on, name string) error {
 			return c.BoxLogs(cmd.Context(), on, name, tail, follow, env.Stdout, env.Stderr)
 		})
@@ -279,6 +284,9 @@ volumes whose box is gone. Those may have been kept by 'bowline box rm --keep-vo
 	cmd.Flags().DurationVar(&age, "older-than", 10*time.Minute, "leave what is younger: it may be in the making")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if age < 0 {
+			return diag.New(diag.Usage, "prune", "write it as '--older-than 10m'", "--older-than %s: must not be negative", age)
+		}
 		return env.withClient(cmd.Context(), func(c *bowline.Client) error {
 			on, err := env.boxTarget(cmd.Context(), c, target)
 			if err != nil {

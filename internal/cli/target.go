@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -203,11 +205,50 @@ type jsonTarget struct {
 	Default bool              `json:"default"`
 	Source  string            `json:"source,omitempty"`
 	Frozen  *bowline.Frozen   `json:"frozen,omitempty"` // from this client
+	Box     *jsonBoxDefaults  `json:"box,omitempty"`
+}
+
+// jsonBoxDefaults is what boxes are made with, as JSON; what is not set is left out.
+type jsonBoxDefaults struct {
+	Image    string            `json:"image,omitempty"`
+	Memory   int64             `json:"memory,omitempty"` // bytes
+	CPUs     float64           `json:"cpus,omitempty"`
+	Pids     int64             `json:"pids,omitempty"`
+	Publish  bool              `json:"publish,omitempty"`
+	Dotfiles string            `json:"dotfiles,omitempty"`
+	Env      map[string]string `json:"env,omitempty"`
 }
 
 func newJSONTarget(t bowline.TargetInfo) jsonTarget {
-	return jsonTarget{Name: t.Name, Type: string(t.Kind), Host: t.Host, User: t.User, Port: t.Port, KeyFile: t.KeyFile, Profile: t.Profile,
+	doc := jsonTarget{Name: t.Name, Type: string(t.Kind), Host: t.Host, User: t.User, Port: t.Port, KeyFile: t.KeyFile, Profile: t.Profile,
 		Become: t.Become, Jump: t.Jump, Labels: t.Labels, Enabled: !t.Disabled, Refused: t.Refused, Default: t.Default, Source: t.Source, Frozen: t.Frozen}
+	if t.Box != nil {
+		doc.Box = (*jsonBoxDefaults)(t.Box)
+	}
+	return doc
+}
+
+// boxDefaultsText says what boxes are made with, as a person would read it.
+func boxDefaultsText(b *bowline.BoxDefaults) string {
+	if b == nil {
+		return ""
+	}
+	var out []string
+	add := func(set bool, format string, v any) {
+		if set {
+			out = append(out, fmt.Sprintf(format, v))
+		}
+	}
+	add(b.Image != "", "image %s", b.Image)
+	add(b.Memory != 0, "memory %s", sizeText(b.Memory))
+	add(b.CPUs != 0, "%g processors", b.CPUs)
+	add(b.Pids != 0, "%d processes", b.Pids)
+	add(b.Publish, "%s", "published")
+	add(b.Dotfiles != "", "dotfiles %s", b.Dotfiles)
+	for _, k := range slices.Sorted(maps.Keys(b.Env)) {
+		out = append(out, k+"="+b.Env[k])
+	}
+	return strings.Join(out, ", ")
 }
 
 func newTargetList(env *Env) *cobra.Command {
@@ -334,7 +375,7 @@ func (env *Env) showTarget(t bowline.TargetInfo, asJSON bool) error {
 	}
 	for _, row := range [][2]string{
 		{"name", t.Name}, {"type", string(t.Kind)}, {"address", addressOf(t.Target)}, {"key file", t.KeyFile}, {"profile", t.Profile},
-		{"become", t.Become}, {"jump", t.Jump}, {"labels", labelText(t.Labels)}, {"refused", t.Refused}, {"state", frozen}, {"defined in", t.Source},
+		{"become", t.Become}, {"jump", t.Jump}, {"labels", labelText(t.Labels)}, {"boxes", boxDefaultsText(t.Box)}, {"refused", t.Refused}, {"state", frozen}, {"defined in", t.Source},
 	} {
 		if row[1] != "" && row[1] != "-" {
 			fmt.Fprintf(w, "%s\t%s\n", row[0], safe(row[1]))

@@ -14,7 +14,11 @@ import (
 
 func (b *builder) build(f file) {
 	for _, name := range sorted(f.Targets) {
-		b.add(b.target(name, f.Targets[name]), []string{"targets", name})
+		t := b.target(name, f.Targets[name])
+		b.add(t, []string{"targets", name})
+		if table := f.Targets[name].Box; table != nil {
+			b.box(t, *table)
+		}
 	}
 	for _, name := range sorted(f.Executor) {
 		key := []string{"executor", name}

@@ -275,8 +275,18 @@ func sameTargets(want, got []target.Target) bool {
 	return len(want) == len(got) && (len(want) == 0 || reflect.DeepEqual(normal(want), normal(got)))
 }
 
+// sameBoxes reports whether what a says of boxes is what b says, of targets that both have.
+func sameBoxes(a, b Config) bool {
+	for _, t := range a.defined() {
+		if b.Line(t.Name) != 0 && !reflect.DeepEqual(a.boxes[t.Name], b.boxes[t.Name]) {
+			return false
+		}
+	}
+	return true
+}
+
 // sameRest reports whether nothing but targets and the default differs.
 func sameRest(a, b Config) bool {
-	return a.Profile == b.Profile && a.Store == b.Store && a.limited == b.limited && slices.Equal(a.allowed, b.allowed) &&
+	return sameBoxes(a, b) && a.Profile == b.Profile && a.Store == b.Store && a.limited == b.limited && slices.Equal(a.allowed, b.allowed) &&
 		reflect.DeepEqual(a.Groups, b.Groups) && reflect.DeepEqual(a.Audit, b.Audit) && a.Approval == b.Approval && a.Persist == b.Persist
 }

@@ -42,6 +42,9 @@ func get(t testing.TB, path string) string {
 
 func web(name string) target.Target { return target.Target{Name: name, Kind: target.SSH, Host: "h"} }
 
+// boxTable is a target with what its boxes are made with, as a person may write it.
+const boxTable = "[targets.a]\nhost = 'h'\n# boxes\n  [ targets.a.box ]\nimage='x' # c\nmemory  = \"8GiB\"\ncpus = 2.50\n[targets.a.box.env]\nA = 'b'\n"
+
 func TestEdits(t *testing.T) {
 	t.Parallel()
 	add := func(x target.Target) func(Editor) error {
@@ -104,6 +107,13 @@ func TestEdits(t *testing.T) {
 		{"update nothing", "[targets.a]\nhost = 'h'\nenabled = true\nport = 22", update(target.Target{Name: "a", Kind: target.SSH, Host: "h", Port: 22}), "[targets.a]\nhost = 'h'\nenabled = true\nport = 22"},
 		{"update a port away from dotted labels", "[targets.a]\nlabels.env = 'x'\nhost = 'h'\n", update(target.Target{Name: "a", Kind: target.SSH, Host: "h2", Labels: map[string]string{"env": "x"}}),
 			"[targets.a]\nlabels.env = 'x'\nhost = \"h2\"\n"},
+		{"add beside boxes", boxTable, add(web("b")), boxTable + "\n[targets.b]\ntype = \"ssh\"\nhost = \"h\"\n"},
+		{"update leaves boxes alone", boxTable, update(target.Target{Name: "a", Kind: target.SSH, Host: "h2", Port: 22}),
+			strings.Replace(boxTable, "host = 'h'\n", "host = \"h2\"\nport = 22\n", 1)},
+		{"update beside inline boxes", "[targets.a]\nhost = 'h'\nbox  = {image='x',  env = {A='b'}}# c\n", update(target.Target{Name: "a", Kind: target.SSH, Host: "h", Port: 22}),
+			"[targets.a]\nhost = 'h'\nbox  = {image='x',  env = {A='b'}}# c\nport = 22\n"},
+		{"default leaves boxes alone", boxTable, def("a"), "default_target = \"a\"\n" + boxTable},
+		{"remove with its boxes", "profile = 'x'\n" + boxTable, rm("a"), "profile = 'x'\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := editor(t, tt.before)

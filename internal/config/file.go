@@ -43,6 +43,7 @@ type fileTarget struct {
 	Helper        string            `toml:"helper"`
 	TokenFile     string            `toml:"token_file"`
 	Fingerprint   string            `toml:"fingerprint"`
+	Box           *fileBox          `toml:"box"`
 }
 
 // fileExecutor is the older table of Shannot.
@@ -150,7 +151,9 @@ func unknown(key []string) (n int, known []string) {
 	at := 0
 	switch key[0] {
 	case "targets":
-		at, known = 2, keysOf(fileTarget{})
+		if at, known = 2, keysOf(fileTarget{}); len(key) > 3 && key[2] == "box" {
+			at, known = 3, keysOf(fileBox{})
+		}
 	case "executor":
 		at, known = 2, keysOf(fileExecutor{})
 	case "audit":

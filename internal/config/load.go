@@ -47,6 +47,7 @@ type Config struct {
 	Notes         []string // what a person should know, one line each
 
 	targets []target.Target // in the order of the file, then local
+	boxes   map[string]Box  // [targets.NAME.box]
 	lines   map[string]int  // of each target's definition
 	allowed []string        // allowed_targets
 	limited bool            // allowed_targets is present
@@ -118,7 +119,7 @@ func Parse(path string, data []byte, home string) (Config, error) {
 	if err != nil {
 		return Config{}, problem(fmt.Errorf("%s: %w", path, err))
 	}
-	b := builder{path: path, home: home, syntax: s, cfg: Config{File: path, Groups: f.Groups, lines: map[string]int{}}}
+	b := builder{path: path, home: home, syntax: s, cfg: Config{File: path, Groups: f.Groups, lines: map[string]int{}, boxes: map[string]Box{}}}
 	if b.keys(); len(b.faults) == 0 { // a misspelt key makes more faults that are none
 		b.build(f)
 	}
@@ -160,7 +161,7 @@ func readable(e *toml.DecodeError) string {
 		want = "table"
 	case strings.HasPrefix(t, "[]"):
 		want = "list"
-	case t == "int":
+	case t == "int", t == "int64", t == "float64":
 		want = "number"
 	case t == "bool":
 		want = "boolean"

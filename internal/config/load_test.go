@@ -85,6 +85,21 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestBoxTable(t *testing.T) {
+	t.Parallel()
+	cfg := parse(t, "[targets.a]\nhost = 'h'\n[targets.a.box]\nimage = 'i'\nmemory = '8GiB'\ncpus = 2\npids = 100\npublish = 'server'\ndotfiles = '~/d'\nenv = { A = 'x=y' }\n[targets.b]\nhost = 'h'\nbox = { cpus = 1.5, publish = 'none' }\n[targets.c]\nhost = 'h'\n")
+	want := map[string]Box{
+		"a": {Image: "i", Memory: 8 << 30, CPUs: 2, Pids: 100, Publish: true, Dotfiles: "/home/me/d", Env: map[string]string{"A": "x=y"}},
+		"b": {CPUs: 1.5},
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		got, ok := cfg.Box(name)
+		if _, there := want[name]; ok != there || cmp.Diff(want[name], got) != "" {
+			t.Errorf("%s: %v\n%s", name, ok, cmp.Diff(want[name], got))
+		}
+	}
+}
+
 func TestLoadMissingFile(t *testing.T) {
 	t.Parallel()
 	cfg, err := Load(filepath.Join(t.TempDir(), "no", "config.toml"), "/home/me")
@@ -159,6 +174,19 @@ func TestParseErrors(t *testing.T) {
 		{"bad name", "[targets.\"a b\"]\nhost = 'h'", `1:10: targets."a b": target name "a b": use 1 to 63 letters, digits, '.', '_' and '-', not starting with '-' or '.'`},
 		{"reserved name", "[targets.all]\nhost = 'h'", `1:10: targets.all: target name "all" is reserved`},
 		{"local elsewhere", "[targets.local]\nhost = 'h'", "1:10: targets.local: this name means this machine; give another host another name"},
+		{"box typo", "[targets.a]\nhost = 'h'\n[targets.a.box]\nmemroy = '1GiB'", `4:1: unknown key "targets.a.box.memroy"; did you mean "memory"?`},
+		{"box typo in an inline table", "[targets.a]\nhost = 'h'\nbox = { Image = 'x' }", `3:9: unknown key "targets.a.box.Image"; did you mean "image"?`},
+		{"box no table", "[targets.a]\nhost = 'h'\nbox = true", `3:7: must be a table, not a boolean (key "targets.a.box")`},
+		{"box memory as number", "[targets.a]\nhost = 'h'\n[targets.a.box]\nmemory = 4", `4:10: must be a string, not a integer (key "targets.a.box.memory")`},
+		{"box memory", "[targets.a]\nhost = 'h'\n[targets.a.box]\nmemory = '4GB'", `4:1: targets.a.box.memory: "4GB": use a size of at least 16MiB, as 4GiB`},
+		{"box limits", "[targets.a]\nhost = 'h'\n[targets.a.box]\ncpus = 0.0\npids = 1", "4:1: targets.a.box.cpus: 0: use a number of processors, as 1.5; leave it out for no limit\n5:1: targets.a.box.pids: 1: use at least 16"},
+		{"box cpus as text", "[targets.a]\nhost = 'h'\n[targets.a.box]\ncpus = '2'", `4:8: must be a number, not a string (key "targets.a.box.cpus")`},
+		{"box cpus endless", "[targets.a]\nhost = 'h'\n[targets.a.box]\ncpus = inf", "4:1: targets.a.box.cpus: +Inf: use a number of processors, as 1.5; leave it out for no limit"},
+		{"box publish", "[targets.a]\nhost = 'h'\n[targets.a.box]\npublish = 'yes'", `4:1: targets.a.box.publish: "yes": use none or server`},
+		{"box image", "[targets.a]\nhost = 'h'\n[targets.a.box]\nimage = 'a b'", `4:1: targets.a.box.image: "a b" is no name of an image`},
+		{"box dotfiles", "[targets.a]\nhost = 'h'\n[targets.a.box]\ndotfiles = 'dots'", `4:1: targets.a.box.dotfiles: "dots" must be absolute, or begin with "~/"`},
+		{"box variable", "[targets.a]\nhost = 'h'\n[targets.a.box.env]\n'A=B' = 'x'", `4:1: targets.a.box.env."A=B": a variable has a name without '=', and no NUL`},
+		{"box here", "[targets.a]\ntype = 'local'\n[targets.a.box]\nimage = 'x'", "3:12: targets.a.box: boxes are remote-only, and this target is of type local"},
 		{"several", "default_target = 'web'\n[targets.web1]\nport = 0\n[targets.web2]\nhost = 'h'\nuser = ''\nbecome = 'x'",
 			"1:1: default_target: there is no target \"web\"; did you mean \"web1\" or \"web2\"?\n" +
 				"2:10: targets.web1.host: host is missing\n3:1: targets.web1.port: 0: use 1 to 65535\n7:1: targets.web2.become: become \"x\": only sudo is known"},

@@ -28,9 +28,7 @@ func PodmanHost(t testing.TB, opts ...SSHDOption) *Server {
 	Tool(t, "podman")
 	dir := Dir(t)
 	env := podmanFiles(t, dir)
-	if out, err := podmanCommand(env, "podman image exists "+BoxImage+" || tar -C "+boxRoot(t)+" -cf - . | podman import -q - "+BoxImage).CombinedOutput(); err != nil {
-		t.Fatalf("import the image: %v\n%s", err, out)
-	}
+	writeFile(t, dir+"/storage.conf", storageConf(dir, "[storage.options]\nadditionalimagestores = [\""+boxStore(t)+"\"]\n"), 0o644)
 	s := SSHD(t, append(opts, withoutCgroup2, ConfigLines("SetEnv HOME="+dir+"/home "+strings.Join(env, " ")))...)
 	t.Cleanup(func() {
 		// Where sshd mounts: network namespaces that cannot be seen leave their bridges.
@@ -42,6 +40,48 @@ func PodmanHost(t testing.TB, opts ...SSHDOption) *Server {
 		endMonitors(t, dir)
 	})
 	return s
+}
+
+// RootlessPodmanHost is a [PodmanHost] whose account is an ordinary one, [User], with a
+// Podman of its own. Podman has no limits for it where cgroups are of version 1.
+func RootlessPodmanHost(t testing.TB, opts ...SSHDOption) *Server {
+	t.Helper()
+	Root(t)
+	for _, tool := range []string{"podman", "newuidmap", "slirp4netns", "fuse-overlayfs"} {
+		Tool(t, tool)
+	}
+	who := User(t)
+	subordinate(t, who)
+	dir := Dir(t)
+	env := append(podmanFiles(t, dir), "HOME="+dir+"/home")
+	run(t, "chown", "-R", who+":", dir)
+	// Containers of an account mount through FUSE, and may not raise its limits.
+	writeFile(t, dir+"/storage.conf", storageConf(dir, "[storage.options.overlay]\nmount_program = \""+Tool(t, "fuse-overlayfs")+"\"\n"), 0o644)
+	as := "runuser -u " + who + " -- env HOME=" + dir + "/home sh -c "
+	t.Cleanup(func() {
+		// The last takes away what keeps the namespaces of the account.
+		if out, err := podmanCommand(env, as+"'cd; podman rm --all --force --time 0 >/dev/null 2>&1; podman volume rm --all --force >/dev/null 2>&1; podman system migrate >/dev/null 2>&1; :'").CombinedOutput(); err != nil {
+			t.Errorf("clean up Podman: %v\n%s", err, out)
+		}
+		endMonitors(t, dir)
+	})
+	if out, err := podmanCommand(env, "tar -C "+boxRoot(t)+" -cf - . | "+as+"'cd; podman import -q - "+BoxImage+"'").CombinedOutput(); err != nil {
+		t.Fatalf("import the image: %v\n%s", err, out)
+	}
+	return SSHD(t, append(opts, withoutCgroup2, LoginUser(who), ConfigLines("SetEnv "+strings.Join(env, " ")))...)
+}
+
+// subordinate gives an account ids for what runs in its containers, unless it has some.
+func subordinate(t testing.TB, who string) {
+	t.Helper()
+	unlock := lock(t, filepath.Join(os.TempDir(), ".bowline-testkit-user.lock"))
+	defer unlock()
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		if b, err := os.ReadFile(file); err != nil || !strings.Contains("\n"+string(b), "\n"+who+":") {
+			run(t, "usermod", "--add-subuids", "100000-165535", "--add-subgids", "100000-165535", who)
+			return
+		}
+	}
 }
 
 // Inside runs a shell text where a [PodmanHost] mounts, which nobody else sees; $0 is its
@@ -71,7 +111,7 @@ func endMonitors(t testing.TB, dir string) {
 	for _, file := range procs {
 		line, err := os.ReadFile(file) // it may have ended
 		pid, perr := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err == nil && perr == nil && strings.Contains(string(line), "conmon\x00") && strings.Contains(string(line), dir+"/root\x00") {
+		if err == nil && perr == nil && strings.Contains(string(line), "conmon\x00") && strings.Contains(string(line), dir+"/") {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
@@ -91,9 +131,38 @@ func podmanFiles(t testing.TB, dir string) []string {
 			t.Fatal(err)
 		}
 	}
-	writeFile(t, dir+"/storage.conf", []byte("[storage]\ndriver = \"overlay\"\ngraphroot = \""+dir+"/root\"\nrunroot = \""+dir+"/run\"\n"), 0o644)
+	writeFile(t, dir+"/storage.conf", storageConf(dir, ""), 0o644)
 	writeFile(t, dir+"/containers.conf", []byte("[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\ntmp_dir = \""+dir+"/tmp\"\n[network]\nnetwork_config_dir = \""+dir+"/networks\"\n"), 0o644)
 	return []string{"CONTAINERS_CONF=" + dir + "/containers.conf", "CONTAINERS_STORAGE_CONF=" + dir + "/storage.conf", "XDG_RUNTIME_DIR=" + dir + "/tmp"}
+}
+
+// storageConf keeps what Podman stores below dir.
+func storageConf(dir, more string) []byte {
+	return []byte("[storage]\ndriver = \"overlay\"\ngraphroot = \"" + dir + "/root\"\nrunroot = \"" + dir + "/run\"\n" + more)
+}
+
+// boxStore is a store of Podman's with [BoxImage], made once a machine. Others look into it,
+// and it is not changed any more.
+func boxStore(t testing.TB) string {
+	t.Helper()
+	tree := boxRoot(t)
+	store := tree + "-store"
+	unlock := lock(t, store+".lock")
+	defer unlock()
+	if _, err := os.Stat(store + "/done"); err == nil {
+		return store + "/root"
+	}
+	if err := os.RemoveAll(store); err != nil { // of a making that was broken off
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(store, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	env := podmanFiles(t, store)
+	if out, err := podmanCommand(env, "tar -C "+tree+" -cf - . | podman import -q - "+BoxImage+" && touch "+store+"/done").CombinedOutput(); err != nil {
+		t.Fatalf("import the image: %v\n%s", err, out)
+	}
+	return store + "/root"
 }
 
 func podmanCommand(env []string, line string) *exec.Cmd {
@@ -116,6 +185,11 @@ func boxRoot(t testing.TB) string {
 		t.Fatal(err)
 	}
 	root := filepath.Join(cache, "bowline-test", "box-3")
+	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	unlock := lock(t, root+".lock")
+	defer unlock()
 	if _, err := os.Stat(root + "/etc/passwd"); err == nil {
 		return root
 	}
@@ -152,9 +226,6 @@ chmod 755 .
 mv -T "$new" "$0.done" 2>/dev/null || rm -rf "$new"
 `
 	args := append([]string{"-c", script, root, root}, boxTools...)
-	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
-		t.Fatal(err)
-	}
 	if out, err := exec.Command("sh", args...).CombinedOutput(); err != nil {
 		t.Fatalf("make the image's tree: %v\n%s", err, out)
 	}

@@ -255,6 +255,9 @@ func (c *conn) Keep(ctx context.Context, line string, only bool) (string, error)
 	var res said
 	if err := call.Wait(ctx, &res); err != nil {
 		call.Cancel()
+		if ctx.Err() != nil { // whatever the process said to that
+			err = context.Cause(ctx)
+		}
 		return "", fmt.Errorf("keep a process: %w", err)
 	}
 	if res.Why != "" {

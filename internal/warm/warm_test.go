@@ -38,7 +38,11 @@ type host struct {
 
 func newHost(t *testing.T) *host {
 	t.Helper()
-	s := testkit.SSHD(t)
+	return newHostOf(t, testkit.SSHD(t))
+}
+
+func newHostOf(t *testing.T, s *testkit.Server) *host {
+	t.Helper()
 	h := &host{t: t, target: target.Target{Name: "web1", Kind: target.SSH, Host: s.Host, Port: s.Port, User: s.User, KeyFile: s.ClientKeyFile}}
 	h.cfg = ssh.Config{KnownHosts: []string{s.KnownHostsFile(t)}, SSHConfig: "none", AgentSocket: "none"}
 	dir := testkit.Dir(t)

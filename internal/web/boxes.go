@@ -51,14 +51,15 @@ func (s *Site) boxes(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// onBox returns the handler of a form about a box.
-func (s *Site) onBox(do func(c *bowline.Client, ctx context.Context, target, name string) error) func(w http.ResponseWriter, r *http.Request) error {
+// onBox returns the handler of a form about a box. The page names the owner beside it, and
+// no box here is the server's own: whoever presses the button means it.
+func (s *Site) onBox(do func(c *bowline.Client, ctx context.Context, target, name string, force bool) error) func(w http.ResponseWriter, r *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		target := r.PathValue("target")
 		if !login.From(r.Context()).Sees()(target) {
 			return diag.New(diag.Usage, "find box", "", "there is no server %s", target)
 		}
-		if err := do(s.cfg.Client, r.Context(), target, r.PathValue("box")); err != nil {
+		if err := do(s.cfg.Client, r.Context(), target, r.PathValue("box"), true); err != nil {
 			return err
 		}
 		http.Redirect(w, r, "/boxes?target="+url.QueryEscape(target), http.StatusSeeOther)

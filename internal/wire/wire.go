@@ -231,7 +231,7 @@ func (p *Parts) connect(o Options, home string) {
 		pool := link.NewPool(dial, nil)
 		return copier.New(copier.Config{Target: insideBox, Links: pool, Helpers: helpers, Recorder: p.log, Rules: func() transfer.Policy { return transfer.Policy{} }, Now: time.Now, Gate: entered{}}), pool.Close
 	}
-	p.Boxes = box.New(box.Config{Target: p.Resolve, Links: p.links, Recorder: p.log, Frozen: frozen.Check, Gate: p.gate, Laptop: box.Laptop{
+	p.Boxes = box.New(box.Config{Owner: p.Who(), Notify: o.Notify, Target: p.Resolve, Links: p.links, Recorder: p.log, Frozen: frozen.Check, Gate: p.gate, Laptop: box.Laptop{
 		Entries: sshentry.Files{Dir: filepath.Dir(p.Paths.Config), Home: home, Sockets: p.runtime}, Program: o.Program,
 	}})
 	p.Inventory = inventory.New(inventory.Config{
@@ -375,6 +375,9 @@ func (p *Parts) Select(selector string) ([]target.Target, error) { return p.conf
 
 // DefaultTarget is the target of calls that name none.
 func (p *Parts) DefaultTarget() string { return first(p.config().DefaultTarget, target.LocalName) }
+
+// BoxDefaults is what boxes on a target are made with where the call says nothing.
+func (p *Parts) BoxDefaults(name string) (config.Box, bool) { return p.config().Box(name) }
 
 // SourceOf says where a target is defined, as "file:line", or "".
 func (p *Parts) SourceOf(name string) string {

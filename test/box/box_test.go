@@ -3,6 +3,7 @@
 package box
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,6 +28,11 @@ func TestMain(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		os.Exit(1)
 	}
+	// Most of the time one waits for sshd or Podman.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
@@ -43,8 +49,13 @@ type laptop struct {
 
 func newLaptop(t *testing.T) *laptop {
 	t.Helper()
+	return newLaptopFor(t, testkit.PodmanHost(t))
+}
+
+func newLaptopFor(t *testing.T, s *testkit.Server) *laptop {
+	t.Helper()
 	home := testkit.Dir(t)
-	l := &laptop{t: t, home: home, dir: home, server: testkit.PodmanHost(t)}
+	l := &laptop{t: t, home: home, dir: home, server: s}
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "SSH_AUTH_SOCK=") && !strings.HasPrefix(kv, "XDG_") && !strings.HasPrefix(kv, "HOME=") && !strings.HasPrefix(kv, "PATH=") && !strings.HasPrefix(kv, "BOWLINE_") {
 			l.env = append(l.env, kv)
@@ -187,7 +198,7 @@ func (l *laptop) threeAtOnce(t *testing.T, image string) {
 	l.repository("one")
 	l.must("git", "worktree", "add", "-q", filepath.Join(l.home, "two"))
 	create := func(name, dir string, more ...string) *exec.Cmd {
-		cmd := exec.CommandContext(t.Context(), program, append([]string{"box", "create", name, "-t", "dev1", "--image", testkit.BoxImage, "--authorized-keys", key + ".pub"}, more...)...)
+		cmd := exec.CommandContext(t.Context(), program, append([]string{"box", "create", name, "-t", "dev1", "--image", image, "--authorized-keys", key + ".pub"}, more...)...)
 		cmd.Env, cmd.Dir = l.env, filepath.Join(l.home, dir)
 		return cmd
 	}

@@ -27,14 +27,16 @@ func (l *laptop) commit(message string) {
 
 const usersConfig = "# mine\n\nMatch  host=other exec \"false\"\n\tPort 1\r\nHost *.example.com\n    User = me"
 
-// TestWorktree is a day with a box: create from a worktree, the plain ssh, scp and git by
+// TestWorktree is two days with a box: create from a worktree, the plain ssh, scp and git by
 // alias, push and pull, dirty and diverged, stop, start, rebuild with data kept, rm.
 func TestWorktree(t *testing.T) {
 	t.Parallel()
 	l := newLaptop(t)
 	l.write(".ssh/config", usersConfig)
 	key, _ := testkit.ClientKey(t, l.home, "me")
-	l.day(t, "src/My_Project", "--image", testkit.BoxImage, "--authorized-keys", key+".pub")
+	for _, src := range []string{"src/My_Project", "src/Again"} {
+		l.day(t, src, "--image", testkit.BoxImage, "--authorized-keys", key+".pub")
+	}
 }
 
 // day is one with a box for a worktree; more are flags of create.

@@ -89,7 +89,7 @@ func TestPort(t *testing.T) {
 	t.Run("stopped", func(t *testing.T) {
 		cmd, _, errs := l.forward("a", "0:7000")
 		l.bowline("box", "stop", "-t", "dev1", "a")
-		if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(errs.String(), "the box is") || !strings.Contains(errs.String(), "bowline box start a") {
+		if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(errs.String(), "the box is") || !strings.Contains(errs.String(), "bowline box start -t dev1 a") {
 			t.Errorf("%v: %s", err, errs)
 		}
 		l.fails(12, []string{"the box is exited", "bowline box start"}, "box", "port", "-t", "dev1", "a", "0:7000")

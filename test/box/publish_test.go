@@ -3,6 +3,7 @@ package box
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,6 +87,24 @@ func TestPublished(t *testing.T) { // not parallel: other tests publish on this 
 		slices.Sort(lines)
 		if got, want := strings.Join(lines, "\n"), fmt.Sprintf("bowline-a 0.0.0.0:%d->22/tcp\nbowline-b 0.0.0.0:%d->22/tcp\nbowline-c", a, b); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	})
+	t.Run("port taken", func(t *testing.T) {
+		l.bowline("box", "stop", "-t", "dev1", "a")
+		other, err := net.Listen("tcp", fmt.Sprintf("0.0.0.0:%d", a))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.fails(13, []string{fmt.Sprintf("another program of the server has port %d", a), fmt.Sprintf("'ss -ltnp sport = :%d'", a), "'bowline box rm --keep-volumes -t dev1 a'", "'bowline box create --publish server -t dev1 a'"}, "box", "start", "-t", "dev1", "a")
+		if out := l.bowline("box", "info", "-t", "dev1", "a"); !strings.Contains(out, "exited") && !strings.Contains(out, "created") {
+			t.Errorf("%s", out)
+		}
+		if err := other.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l.bowline("box", "start", "-t", "dev1", "a")
+		if out := l.must("ssh", "-S", "none", "a.dev1", "hostname"); out != "a\n" {
+			t.Errorf("%q", out)
 		}
 	})
 	t.Run("rebuild", func(t *testing.T) {

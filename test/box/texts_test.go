@@ -75,8 +75,13 @@ func TestCriterionServerAnswersWrong(t *testing.T) {
 	})
 	t.Run("TestImageMissing", func(t *testing.T) {
 		l.config(good)
-		l.fails(1, []string{remoteOnly, "host 127.0.0.1, user root", "/s)", "podman info", "systemctl --user enable --now podman.socket", "sudo systemctl enable --now podman.socket", "ls -la /run/podman/podman.sock", "groups"},
+		l.fails(2, []string{remoteOnly, "host 127.0.0.1, user root", "/s)", "no image localhost/none:1", "podman images", "podman pull localhost/none:1", "bowline box create --build -t dev1 x"},
 			"box", "create", "x", "-t", "dev1", "--image", "localhost/none:1", "--authorized-keys", other+".pub")
+	})
+	t.Run("TestPodmanRefuses", func(t *testing.T) {
+		l.config(good)
+		l.fails(1, []string{remoteOnly, "host 127.0.0.1, user root", "/s)", "podman info", "systemctl --user enable --now podman.socket", "sudo systemctl enable --now podman.socket", "ls -la /run/podman/podman.sock", "groups"},
+			"box", "create", "x", "-t", "dev1", "--image", "localhost/UPPER:1", "--authorized-keys", other+".pub")
 	})
 	t.Run("TestPushFails", func(t *testing.T) {
 		// The key that may log in is one that this laptop has not: the first push fails.

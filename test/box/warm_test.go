@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bowline-sh/bowline/internal/testkit"
 )
@@ -40,6 +41,13 @@ func TestWarm(t *testing.T) {
 	// Streams, and their ends, by way of the background process.
 	if out, code := l.try("sh", "-c", `printf 'a\nb\n' | "$0" box exec -t dev1 a --stdin -- sh -c 'cat; echo c >&2; exit 5'`, program); code != 5 || out != "a\nb\nc\n" {
 		t.Errorf("%d, %q", code, out)
+	}
+	// A time limit ends the command whatever is under way: the link, its start, or itself.
+	for limit := 5 * time.Millisecond; limit < 2*time.Second; limit *= 2 {
+		l.fails(124, nil, "box", "exec", "-t", "dev1", "a", "--timeout", limit.String(), "--", "sh", "-c", "sleep 5432 & sleep 5432")
+	}
+	if out := l.bowline("box", "exec", "-t", "dev1", "a", "--", "sh", "-c", "grep -l 543[2] /proc/[0-9]*/cmdline 2>/dev/null; :"); out != "" {
+		t.Errorf("what ran out of time runs on: %q", out)
 	}
 	if out := l.must("ssh", "a.dev1", "hostname"); out != "a\n" {
 		t.Errorf("%q", out)

@@ -123,7 +123,24 @@ subordinate() {
 	done
 }
 
+# ready: does the socket stand as it should, now and after the next start of the system?
+ready() {
+	[ -z "$changed" ] || return 1
+	if [ -n "$rootless" ]; then
+		home=$(getent passwd "$user" | sed 's/^\([^:]*:\)\{5\}//; s/:.*//')
+		[ -e "$root/var/lib/systemd/linger/$user" ] && [ -S "$root$socket" ] && [ -e "$root$home/.config/systemd/user/sockets.target.wants/podman.socket" ]
+		return
+	fi
+	systemctl is-enabled --quiet podman.socket 2>/dev/null && systemctl is-active --quiet podman.socket 2>/dev/null || return 1
+	[ "$(stat -c %G "$root$socket" "$root/run/podman" 2>/dev/null)" = "podman
+podman" ]
+}
+
 sockets() {
+	if ready; then
+		echo "there is nothing to do"
+		return
+	fi
 	if [ -n "$rootless" ]; then
 		loginctl enable-linger "$user"
 		systemctl --user --machine="$user@.host" enable --now podman.socket

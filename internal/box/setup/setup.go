@@ -2,7 +2,10 @@
 // scripts/setup-server.sh too, and the profile under which it is planned.
 package setup
 
-import _ "embed"
+import (
+	_ "embed"
+	"regexp"
+)
 
 // Script is the text of setup-server.sh.
 //
@@ -13,3 +16,9 @@ var Script []byte
 //
 //go:embed profile.toml
 var Profile []byte
+
+// validUser is what Script takes for a name.
+var validUser = regexp.MustCompile(`^[A-Za-z0-9._][A-Za-z0-9._-]*$`)
+
+// ValidUser reports whether Script takes a name of an account.
+func ValidUser(name string) bool { return validUser.MatchString(name) }

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/bowline-sh/bowline/internal/box/setup"
@@ -25,6 +26,9 @@ case "$name $*" in
 "id -u "*) echo 1000; exit ;;
 "id -nG "*) cat "$STATE/groups"; exit ;;
 "getent group podman") [ -e "$STATE/group" ]; exit ;;
+"getent passwd ann") echo "ann:x:1000:1000:Ann:/home/ann:/bin/sh"; exit ;;
+"systemctl is-"*) [ -e "$STATE/enabled" ]; exit ;;
+"stat -c %G "*) cat "$STATE/owners"; exit ;;
 esac
 echo "$name $*" >>"$STATE/log"
 case "$name $*" in
@@ -32,6 +36,7 @@ case "$name $*" in
 "usermod "*) echo ann podman >"$STATE/groups" ;;
 "apt-get install "* | "dnf install "*)
 	for p in podman slirp4netns newuidmap; do cp "$0" "${0%/*}/$p"; done ;;
+"systemctl enable --now podman.socket") : >"$STATE/enabled"; printf 'podman\npodman\n' >"$STATE/owners" ;;
 esac
 `
 
@@ -46,7 +51,7 @@ func newPlace(t *testing.T, release string) place {
 	}
 	p.write("/etc/os-release", release)
 	p.write("/groups", "ann")
-	for _, name := range []string{"id", "getent", "groupadd", "usermod", "apt-get", "dnf", "systemctl", "systemd-tmpfiles", "loginctl"} {
+	for _, name := range []string{"id", "getent", "groupadd", "usermod", "apt-get", "dnf", "systemctl", "systemd-tmpfiles", "loginctl", "stat"} {
 		if err := os.WriteFile(filepath.Join(p.bin, name), []byte(standIn), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +97,7 @@ func (p place) run(shell string, args ...string) (log, out string, err error) {
 
 const sockets = "systemctl daemon-reload\nsystemd-tmpfiles --create /etc/tmpfiles.d/bowline-podman.conf\nsystemctl enable --now podman.socket\n"
 
-// TestFamilies: each kind of system, twice: the second time only services are seen to.
+// TestFamilies: each kind of system, twice: the second time there is nothing to do.
 func TestFamilies(t *testing.T) {
 	for _, tt := range []struct{ name, shell, release, install string }{
 		{"debian", "dash", "ID=debian\n", "apt-get update\napt-get install -y --no-install-recommends podman slirp4netns\n"},
@@ -116,8 +121,12 @@ func TestFamilies(t *testing.T) {
 				}
 			}
 			log, out, err = p.run(tt.shell, "--user", "ann")
-			if err != nil || log != sockets || strings.Contains(out, "wrote") {
+			if err != nil || log != "" || strings.Contains(out, "wrote") || !strings.Contains(out, "nothing to do") {
 				t.Errorf("again: %v: %q\n%s", err, log, out)
+			}
+			p.write("/owners", "root\nroot") // as after a start of the system without the rule of tmpfiles.d
+			if log, out, err = p.run(tt.shell, "--user", "ann"); err != nil || log != sockets {
+				t.Errorf("closed again: %v: %q\n%s", err, log, out)
 			}
 		})
 	}
@@ -134,6 +143,25 @@ func TestRootless(t *testing.T) {
 	log, out, err := p.run("dash", "--rootless", "--user", "ann")
 	if want := "apt-get update\napt-get install -y --no-install-recommends podman slirp4netns uidmap\nloginctl enable-linger ann\nsystemctl --user --machine=ann@.host enable --now podman.socket\n"; err != nil || log != want {
 		t.Errorf("%v: %q, want %q\n%s", err, log, want, out)
+	}
+	for _, name := range []string{"/var/lib/systemd/linger/ann", "/home/ann/.config/systemd/user/sockets.target.wants/podman.socket"} {
+		if err := os.MkdirAll(filepath.Dir(p.root+name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		p.write(name, "")
+	}
+	if log, _, err := p.run("dash", "--rootless", "--user", "ann"); err != nil || !strings.Contains(log, "enable --now") {
+		t.Errorf("without its socket: %v, %q", err, log)
+	}
+	at := p.root + "/run/user/1000/podman"
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mknod(at+"/podman.sock", syscall.S_IFSOCK|0o600, 0); err != nil {
+		t.Fatal(err)
+	}
+	if log, out, err := p.run("dash", "--rootless", "--user", "ann"); err != nil || log != "" || !strings.Contains(out, "nothing to do") {
+		t.Errorf("again: %v, %q, %s", err, log, out)
 	}
 	if _, err := os.Stat(p.root + "/etc/tmpfiles.d"); err == nil {
 		t.Error("it wrote for the system")
