@@ -22,7 +22,6 @@ import (
 
 type serveOptions struct {
 	listen     string
-	store      string
 	cert, key  string
 	selfSigned bool
 	hosts      []string
@@ -30,6 +29,9 @@ type serveOptions struct {
 	logJSON    bool
 	hostMode   bool
 	link       bool
+	url        string
+
+	given func(flag string) bool // on the command line
 }
 
 func newServeCommand(env *Env) *cobra.Command {
@@ -41,9 +43,16 @@ func newServeCommand(env *Env) *cobra.Command {
 'bowline token create' makes; people sign in with theirs at /login.
 
 It listens on loopback unless told otherwise. Any other address needs TLS, from files or
-with a certificate of its own whose fingerprint clients pin, and at least one token.`,
+with a certificate of its own whose fingerprint clients pin, and at least one token or
+person who may sign in.
+
+The table [serve] of config.toml says the same as the flags, which come first; people sign in
+through the OpenID Connect provider of [serve.oidc]. See docs/operations.md.`,
 		Example: "  bowline serve\n  bowline serve --listen 10.0.0.5:7440 --self-signed --host-name bowline.example.com",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return env.serve(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.given = cmd.Flags().Changed
+			return env.serve(cmd.Context(), o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7440", "address and port")
@@ -55,6 +64,7 @@ with a certificate of its own whose fingerprint clients pin, and at least one to
 	f.DurationVar(&o.grace, "grace", 30*time.Second, "how long requests under way may take when it stops")
 	f.BoolVar(&o.link, "sign-in-link", false, "print a link to sign in with once, also where standard output is no terminal")
 	f.BoolVar(&o.logJSON, "log-json", false, "write the log as JSON")
+	f.StringVar(&o.url, "url", "", "address as browsers reach it, if a proxy stands before it")
 	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	cmd.MarkFlagsMutuallyExclusive("tls-cert", "self-signed")
 	return cmd
@@ -71,6 +81,11 @@ func (env *Env) serve(ctx context.Context, o serveOptions) error {
 }
 
 func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions) error {
+	table, err := c.Serving()
+	if err != nil {
+		return err
+	}
+	o = o.over(table)
 	secure, err := o.tls(c)
 	if err != nil {
 		return err

@@ -42,6 +42,7 @@ func (b *builder) build(f file) {
 	b.link(f.Link)
 	b.policy(f.Policy)
 	b.notify(f.Notify)
+	b.serve(f.Serve)
 }
 
 // defaultPersist is how long links stay open between invocations.

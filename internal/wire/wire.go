@@ -166,7 +166,7 @@ func Build(ctx context.Context, o Options) (*Parts, error) {
 		Actor: audit.Actor{Surface: first(o.Surface, "api"), Client: o.Client}}}
 	p.store = &sessions{file: paths.Store}
 	p.rules = newRules(paths.Config, home, cfg)
-	p.gate = gate.New(gate.Config{Policy: p.rules.now, Now: time.Now, Ask: yesOrNo(o.Prompt),
+	p.gate = gate.New(gate.Config{Policy: p.rules.policy, Now: time.Now, Ask: yesOrNo(o.Prompt),
 		Caller: caller.Caller{User: login(), Surface: first(o.Surface, "api"), Client: o.Client}})
 	p.connect(o, home)
 	return p, nil
