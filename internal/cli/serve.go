@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,15 +88,18 @@ func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions
 		return err
 	}
 	o = o.over(table)
+	if u, err := url.Parse(o.url); err == nil && u.Hostname() != "" {
+		o.hosts = append(slices.Clone(o.hosts), u.Hostname())
+	}
 	secure, err := o.tls(c)
 	if err != nil {
 		return err
 	}
-	if err := o.allowed(ctx, c, secure != nil); err != nil {
+	if err := o.allowed(ctx, c, secure != nil, len(table.People) > 0); err != nil {
 		return err
 	}
 	once := &login.Once{User: c.Login()}
-	s, err := serve.New(ctx, serve.Config{Once: once, Client: c, Version: env.Version, Logger: env.logger(o), Hosts: o.hosts, Secure: secure != nil, Host: o.hostMode})
+	s, err := serve.New(ctx, serve.Config{Once: once, Client: c, Version: env.Version, Logger: env.logger(o), Hosts: o.hosts, URL: o.url, Secure: secure != nil || strings.HasPrefix(o.url, "https://"), Host: o.hostMode})
 	if err != nil {
 		return err
 	}
@@ -158,7 +163,7 @@ func (o serveOptions) names() []string {
 }
 
 // allowed refuses to be open to others without TLS or without anybody who could get in.
-func (o serveOptions) allowed(ctx context.Context, c *bowline.Client, secure bool) error {
+func (o serveOptions) allowed(ctx context.Context, c *bowline.Client, secure, people bool) error {
 	host, _, err := net.SplitHostPort(o.listen)
 	if err != nil {
 		return diag.New(diag.Usage, "serve", "as in --listen 127.0.0.1:7440", "%w", err)
@@ -171,6 +176,9 @@ func (o serveOptions) allowed(ctx context.Context, c *bowline.Client, secure boo
 	}
 	if !secure {
 		return diag.New(diag.Usage, "serve", "add --self-signed, or --tls-cert FILE --tls-key FILE; or listen at 127.0.0.1:7440 behind a proxy", "others can reach %s, and tokens must not cross a network in the clear", o.listen)
+	}
+	if people {
+		return nil
 	}
 	list, err := c.Tokens(ctx)
 	if err != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/internal/api"
 	"github.com/bowline-sh/bowline/internal/login"
+	"github.com/bowline-sh/bowline/internal/login/oidc"
 	"github.com/bowline-sh/bowline/internal/web"
 )
 
@@ -38,7 +39,8 @@ type Config struct {
 	Version string
 	Logger  *slog.Logger
 	Hosts   []string    // names, besides loopback's, under which browsers may reach it
-	Secure  bool        // there is TLS
+	URL     string      // optional: as browsers reach it, without a path
+	Secure  bool        // there is TLS, here or before it
 	Host    bool        // this machine is lent to tokens of the scope host
 	Once    *login.Once // optional: sign-in links
 }
@@ -63,7 +65,8 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	mux := http.NewServeMux()
 	a.Register(mux)
-	web.New(ctx, web.Config{Client: cfg.Client, Desk: desk, Logger: cfg.Logger}).Register(mux)
+	flow := oidc.New(ctx, oidc.Config{Client: cfg.Client, Desk: desk, URL: cfg.URL, Logger: cfg.Logger})
+	web.New(ctx, web.Config{Client: cfg.Client, Desk: desk, Flow: flow, Logger: cfg.Logger}).Register(mux)
 	tools := newTools(ctx, cfg)
 	mux.Handle("/mcp", desk.Let(bowline.ScopeRead, bowline.SurfaceMCP, tools, api.WriteProblem))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
