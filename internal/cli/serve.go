@@ -20,6 +20,7 @@ import (
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/login"
 	"github.com/bowline-sh/bowline/internal/serve"
+	"github.com/bowline-sh/bowline/internal/spans"
 )
 
 type serveOptions struct {
@@ -82,7 +83,7 @@ func (env *Env) serve(ctx context.Context, o serveOptions) error {
 	return errors.Join(env.serveWith(ctx, c, o), c.Close())
 }
 
-func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions) error {
+func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions) (err error) {
 	table, err := c.Serving()
 	if err != nil {
 		return err
@@ -99,7 +100,18 @@ func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions
 		return err
 	}
 	once := &login.Once{User: c.Login()}
-	s, err := serve.New(ctx, serve.Config{Once: once, Client: c, Version: env.Version, Logger: env.logger(o), Hosts: o.hosts, URL: o.url, Secure: secure != nil || strings.HasPrefix(o.url, "https://"), Host: o.hostMode})
+	logger := env.logger(o)
+	traces, err := spans.FromEnv(table.OTLP, os.Getenv)
+	if err != nil {
+		return diag.New(diag.Usage, "serve", "see docs/operations.md", "%w", err)
+	}
+	traces.Version, traces.Logger = env.Version, logger
+	var tracer *spans.Tracer
+	if traces.Wanted() {
+		tracer = spans.New(traces)
+		defer func() { err = errors.Join(err, tracer.Close()) }()
+	}
+	s, err := serve.New(ctx, serve.Config{Once: once, Spans: tracer, Client: c, Version: env.Version, Logger: logger, Hosts: o.hosts, URL: o.url, Secure: secure != nil || strings.HasPrefix(o.url, "https://"), Host: o.hostMode})
 	if err != nil {
 		return err
 	}

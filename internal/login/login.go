@@ -19,6 +19,9 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
 )
@@ -100,6 +103,7 @@ func (d Desk) Let(scope bowline.Scope, surface string, h http.Handler, refuse fu
 			return
 		}
 		defer leave()
+		trace.SpanFromContext(r.Context()).SetAttributes(attribute.String("bowline.token.id", v.ID), attribute.String("bowline.surface", surface))
 		ctx := context.WithValue(r.Context(), key{}, v)
 		ctx = bowline.WithCaller(ctx, v.Caller(surface, "token "+v.Name))
 		h.ServeHTTP(w, r.WithContext(ctx))

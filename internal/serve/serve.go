@@ -27,6 +27,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/api"
 	"github.com/bowline-sh/bowline/internal/login"
 	"github.com/bowline-sh/bowline/internal/login/oidc"
+	"github.com/bowline-sh/bowline/internal/spans"
 	"github.com/bowline-sh/bowline/internal/web"
 )
 
@@ -38,11 +39,12 @@ type Config struct {
 	Client  *bowline.Client
 	Version string
 	Logger  *slog.Logger
-	Hosts   []string    // names, besides loopback's, under which browsers may reach it
-	URL     string      // optional: as browsers reach it, without a path
-	Secure  bool        // there is TLS, here or before it
-	Host    bool        // this machine is lent to tokens of the scope host
-	Once    *login.Once // optional: sign-in links
+	Hosts   []string      // names, besides loopback's, under which browsers may reach it
+	URL     string        // optional: as browsers reach it, without a path
+	Secure  bool          // there is TLS, here or before it
+	Host    bool          // this machine is lent to tokens of the scope host
+	Once    *login.Once   // optional: sign-in links
+	Spans   *spans.Tracer // optional: traces
 }
 
 // Server is the process's HTTP side.
@@ -85,6 +87,7 @@ func (s *Server) chain(h http.Handler) http.Handler {
 	h = s.names(h)
 	h = headers(h, s.cfg.Secure)
 	h = s.bounded(h)
+	h = s.cfg.Spans.Requests(h, func(w http.ResponseWriter) int { return w.(*seeing).code() })
 	return s.stats.counted(s.logged(h))
 }
 
