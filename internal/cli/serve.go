@@ -25,6 +25,7 @@ import (
 
 type serveOptions struct {
 	listen     string
+	store      string
 	cert, key  string
 	selfSigned bool
 	hosts      []string
@@ -100,18 +101,18 @@ func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions
 		return err
 	}
 	once := &login.Once{User: c.Login()}
-	logger := env.logger(o)
+	log := env.logger(o)
 	traces, err := spans.FromEnv(table.OTLP, os.Getenv)
 	if err != nil {
 		return diag.New(diag.Usage, "serve", "see docs/operations.md", "%w", err)
 	}
-	traces.Version, traces.Logger = env.Version, logger
+	traces.Version, traces.Logger = env.Version, log
 	var tracer *spans.Tracer
 	if traces.Wanted() {
 		tracer = spans.New(traces)
 		defer func() { err = errors.Join(err, tracer.Close()) }()
 	}
-	s, err := serve.New(ctx, serve.Config{Once: once, Spans: tracer, Client: c, Version: env.Version, Logger: logger, Hosts: o.hosts, URL: o.url, Secure: secure != nil || strings.HasPrefix(o.url, "https://"), Host: o.hostMode})
+	s, err := serve.New(ctx, serve.Config{Once: once, Spans: tracer, Client: c, Version: env.Version, Logger: log, Hosts: o.hosts, URL: o.url, Secure: secure != nil || strings.HasPrefix(o.url, "https://"), Host: o.hostMode})
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ type Server struct {
 
 // New returns a Server. What its pages and tools leave running ends with ctx.
 func New(ctx context.Context, cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, places: make(chan struct{}, MaxRequests), stats: newStats(), leaving: make(chan struct{})}
+	s := &Server{cfg: cfg, places: make(chan struct{}, MaxRequests), stats: newStats(cfg), leaving: make(chan struct{})}
 	desk := login.Desk{Client: cfg.Client, Secure: cfg.Secure, Once: cfg.Once, Places: &login.Places{Most: MaxRequests / 4}}
 	a, err := api.New(api.Config{Client: cfg.Client, Desk: desk, Version: cfg.Version})
 	if err != nil {

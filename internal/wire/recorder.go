@@ -16,7 +16,7 @@ import (
 type recorder struct {
 	cfg audit.Config // immutable
 
-	acts spans
+	acts acts
 
 	mu  sync.Mutex // guards log; held while it is opened
 	log *audit.Log
