@@ -1,6 +1,8 @@
 package serve
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -14,8 +16,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
-
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/plan"
 )
@@ -27,30 +27,53 @@ const (
 	chainTime = 5 * time.Second
 )
 
-// stats are the numbers of /metrics, in the text format of Prometheus, version 0.0.4. No
-// name of a target, session, token or person is a label.
+// stats are the numbers of /metrics. No name of a target, session, token or person is a
+// label.
 type stats struct {
 	cfg               Config
 	began             time.Time
-	set               *metrics.Set
 	inFlight, streams atomic.Int64
 
-	mu    sync.Mutex // guards what follows; held while the store is asked
-	last  bowline.Counts
-	asked time.Time
+	mu        sync.Mutex // guards what follows
+	requests  map[answered]uint64
+	durations map[string]*histogram // by surface
+
+	asking sync.Mutex // guards what follows; held while the store is asked
+	last   bowline.Counts
+	asked  time.Time
 }
+
+// answered is a kind of path and of answer.
+type answered struct{ surface, code string }
 
 func newStats(cfg Config) *stats {
-	metrics.ExposeMetadata(true) // "# TYPE" lines; of the whole process, like all of this library's settings
-	return &stats{cfg: cfg, began: time.Now(), set: metrics.NewSet()}
+	return &stats{cfg: cfg, began: time.Now(), requests: map[answered]uint64{}, durations: map[string]*histogram{}}
 }
 
+// write answers in the text format of Prometheus, version 0.0.4.
 func (s *stats) write(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	s.set.WritePrometheus(w)
-	s.gauges(r.Context(), w)
-	metrics.WriteProcessMetrics(w)
-	metrics.WriteFDMetrics(w)
+	var b bytes.Buffer // so that nothing of ours waits for a slow reader
+	s.counters(&b)
+	s.gauges(r.Context(), &b)
+	process(&b)
+	_, _ = w.Write(b.Bytes()) // the reader is gone: nobody to tell
+}
+
+func (s *stats) counters(w io.Writer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintln(w, "# TYPE bowline_http_requests_total counter")
+	for _, a := range slices.SortedFunc(maps.Keys(s.requests), func(a, b answered) int {
+		return cmp.Or(strings.Compare(a.surface, b.surface), strings.Compare(a.code, b.code))
+	}) {
+		fmt.Fprintf(w, "bowline_http_requests_total{surface=%s,code=%s} %d\n", label(a.surface), label(a.code), s.requests[a])
+	}
+	const name = "bowline_http_request_duration_seconds"
+	fmt.Fprintf(w, "# TYPE %s histogram\n", name)
+	for _, of := range slices.Sorted(maps.Keys(s.durations)) {
+		s.durations[of].write(w, name, "surface="+label(of))
+	}
 }
 
 // gauges writes what is looked up when somebody asks. What cannot be is left out: a
@@ -91,8 +114,8 @@ func (s *stats) gauges(ctx context.Context, w io.Writer) {
 
 // counts asks the store, not more often than once in countsAge.
 func (s *stats) counts(ctx context.Context) (bowline.Counts, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.asking.Lock()
+	defer s.asking.Unlock()
 	if time.Since(s.asked) < countsAge {
 		return s.last, nil
 	}
@@ -108,11 +131,6 @@ func label(text string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(text) + `"`
 }
 
-// bounds are those of the histogram's buckets, in seconds.
-func bounds() []float64 {
-	return []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
-}
-
 // counted counts requests by their kind of path and answer. How long a stream of events
 // lasts is not the server's doing, and is not in the histogram.
 func (s *stats) counted(h http.Handler) http.Handler {
@@ -122,16 +140,26 @@ func (s *stats) counted(h http.Handler) http.Handler {
 		seen := &seeing{ResponseWriter: w, streams: func() { s.streams.Add(1) }}
 		defer func() {
 			s.inFlight.Add(-1)
-			of := surface(r.URL.Path)
-			s.set.GetOrCreateCounter(`bowline_http_requests_total{surface="` + of + `",code="` + class(seen.code()) + `"}`).Inc()
 			if seen.stream {
 				s.streams.Add(-1)
-				return
 			}
-			s.set.GetOrCreatePrometheusHistogramExt(`bowline_http_request_duration_seconds{surface="`+of+`"}`, bounds()).UpdateDuration(began)
+			s.add(answered{surface(r.URL.Path), class(seen.code())}, seen.stream, time.Since(began))
 		}()
 		h.ServeHTTP(seen, r)
 	})
+}
+
+func (s *stats) add(a answered, stream bool, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests[a]++
+	if stream {
+		return
+	}
+	if s.durations[a.surface] == nil {
+		s.durations[a.surface] = &histogram{}
+	}
+	s.durations[a.surface].add(took.Seconds())
 }
 
 func surface(path string) string {
