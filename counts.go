@@ -13,7 +13,7 @@ type Act = wire.Act
 
 // Counts are numbers of a client for who watches it.
 type Counts struct {
-	Sessions map[plan.Status]int // of the newest MaxCounted
+	Sessions map[plan.Status]int // each status there is; of the newest MaxCounted
 	Links    int                 // to targets, those being dialled included
 	Acts     map[Act]uint64      // that ended since the client was opened
 }
@@ -27,6 +27,9 @@ func (c *Client) Counts(ctx context.Context) (Counts, error) {
 	s, err := c.parts.Store(ctx)
 	if err != nil {
 		return out, err
+	}
+	for _, status := range plan.Statuses() {
+		out.Sessions[status] = 0
 	}
 	list, err := s.List(ctx, store.Filter{Limit: MaxCounted})
 	for _, x := range list {

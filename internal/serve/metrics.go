@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/bowline-sh/bowline"
-	"github.com/bowline-sh/bowline/plan"
 )
 
 // countsAge is how old numbers from the store may be, and chainTime how long looking at
@@ -87,7 +86,7 @@ func (s *stats) gauges(ctx context.Context, w io.Writer) {
 	if c, err := s.counts(ctx); err == nil {
 		one("bowline_links_open", "gauge", c.Links)
 		fmt.Fprintln(w, "# TYPE bowline_sessions gauge")
-		for _, status := range plan.Statuses() {
+		for _, status := range slices.Sorted(maps.Keys(c.Sessions)) {
 			fmt.Fprintf(w, "bowline_sessions{status=%s} %d\n", label(string(status)), c.Sessions[status])
 		}
 		fmt.Fprintln(w, "# TYPE bowline_acts_total counter")
