@@ -163,6 +163,35 @@ func (c *Client) AuditState(ctx context.Context) (AuditReport, error) {
 	return r, nil
 }
 
+// AuditChain is the audit log of one machine, as the store has it.
+type AuditChain struct {
+	ID      string // of the machine's key
+	Host    string
+	Entries uint64 // good ones in the store, from the first on
+	Signers int    // machines whose signed statements vouch for it
+}
+
+// AuditAllReport is what VerifyAuditAll found.
+type AuditAllReport struct {
+	OK         bool
+	Chains     []AuditChain
+	Statements int64    // signed ones that hold
+	Problems   []string // with the place where each was found
+}
+
+// VerifyAuditAll checks the logs of all machines that share the store: their copies
+// there, what the machines have signed about each other's, and this machine's own log and
+// memory against both. What was cut, edited or dropped in one of these places shows in
+// another. An error means that it could not look.
+func (c *Client) VerifyAuditAll(ctx context.Context) (AuditAllReport, error) {
+	r, err := c.parts.VerifyAll(ctx)
+	out := AuditAllReport{OK: err == nil && len(r.Problems) == 0, Statements: r.Statements, Problems: r.Problems}
+	for _, x := range r.Chains {
+		out.Chains = append(out.Chains, AuditChain(x))
+	}
+	return out, err
+}
+
 // ExportAudit writes the entries that q selects, as "jsonl" (the stored lines,
 // byte for byte) or "csv". It stops at a line that is no entry.
 func (c *Client) ExportAudit(ctx context.Context, w io.Writer, q AuditQuery, format string) error {

@@ -42,6 +42,11 @@ type Config struct {
 	Spawn func() error
 	Build string
 
+	// Store is where sessions are kept: "sqlite:PATH", the address of a PostgreSQL database
+	// as "postgres://USER@HOST/NAME", or "" for what the configuration says, which is a
+	// file of the state directory if it says nothing.
+	Store string
+
 	// Program is the absolute path of the command-line program. Boxes are reached with ssh
 	// and git through it; without it they get no entry in ssh_config and no git remote.
 	Program string
@@ -61,7 +66,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		ConfigDir: cfg.ConfigDir, StateDir: cfg.StateDir, RuntimeDir: cfg.RuntimeDir,
 		Surface: cfg.Surface, Client: cfg.Client, Prompt: cfg.Prompt, Notify: cfg.Notify,
 		DialTimeout: cfg.DialTimeout, DialAttempts: cfg.DialAttempts,
-		Spawn: cfg.Spawn, Build: cfg.Build, Program: cfg.Program,
+		Spawn: cfg.Spawn, Build: cfg.Build, Program: cfg.Program, Store: cfg.Store,
 	})
 	if err != nil {
 		return nil, err

@@ -22,12 +22,13 @@ type Box struct {
 	Status   string // "running", "exited", ...
 	Created  time.Time
 	Port     int      // of the server, where sshd of the box listens; 0 for none
+	Userns   string   // user namespace that it is in: "rootless" or "none"; only from Box
 	Alias    string   // name for ssh, "" without an entry; from CreateBox
 	Pushed   string   // branch that was pushed; only from CreateBox
 	Notes    []string // what a person should know; only from CreateBox
 }
 
-// BoxSpec is a box to be made. Image is required.
+// BoxSpec is a box to be made. Image or Recipe is required.
 type BoxSpec struct {
 	Target   string // "" means the default target
 	Name     string // "" means that of the worktree
@@ -46,6 +47,11 @@ type BoxSpec struct {
 	Identity string // private key for ssh; default that of the target
 	Branch   string // that is pushed first; default the current one of Worktree
 	NoGit    bool   // no remote in Worktree and no push
+
+	Recipe   *BoxRecipe // image, account, variables, volumes and commands, where those above say nothing
+	Dotfiles string     // directory whose files that begin with a point go to the home; "" for none
+	Secrets  bool       // dotfiles that look like secrets too
+	Progress io.Writer  // hears what a build and commands print, hostile text; optional
 }
 
 // CreateBox makes a box and starts it. With an error nothing of it is left on the
@@ -54,13 +60,17 @@ func (c *Client) CreateBox(ctx context.Context, s BoxSpec) (Box, error) {
 	if s.Name == "" {
 		s.Name = box.NameFor(s.Owner, s.Worktree)
 	}
-	outside := box.Outside{Identity: s.Identity, Worktree: s.Worktree, Branch: s.Branch}
+	outside := box.Outside{Identity: s.Identity, Worktree: s.Worktree, Branch: s.Branch, Dotfiles: box.Dotfiles{Dir: s.Dotfiles, Secrets: s.Secrets}}
 	if s.NoGit {
 		outside.Worktree = ""
 	}
-	made, err := c.parts.Boxes.Create(ctx, s.Target, box.Spec{
-		Name: s.Name, Image: s.Image, Owner: s.Owner, Worktree: s.Worktree, Repo: s.Repo, User: s.User, Keys: s.Keys, Env: s.Env, Memory: s.Memory, CPUs: s.CPUs, Pids: s.Pids, Publish: s.Publish,
-	}, outside)
+	spec := box.Spec{
+		Name: s.Name, Image: s.Image, Owner: s.Owner, Worktree: s.Worktree, Repo: s.Repo, User: s.User, Keys: s.Keys, Env: s.Env, Memory: s.Memory, CPUs: s.CPUs, Pids: s.Pids, Publish: s.Publish, Said: s.Progress,
+	}
+	if s.Recipe != nil {
+		spec = spec.With(*s.Recipe)
+	}
+	made, err := c.parts.Boxes.Create(ctx, s.Target, spec, outside)
 	out := boxOf(s.Target, made.Box)
 	out.Alias, out.Pushed, out.Notes = made.Alias, made.Pushed, made.Notes
 	return out, err
@@ -121,12 +131,20 @@ func (c *Client) RemoveBox(ctx context.Context, target, name, worktree string, k
 	return c.parts.Boxes.Remove(ctx, target, name, worktree, keep)
 }
 
-// RebuildBox gives a box a new container of its image, or of another one; volumes, host
-// key and limits stay. The old one runs until the new one is ready, and goes on if that
-// fails.
-func (c *Client) RebuildBox(ctx context.Context, target, name, image string) (Box, error) {
-	b, err := c.parts.Boxes.Rebuild(ctx, target, name, image)
-	return boxOf(target, b), err
+// BoxRebuild is what a rebuild changes. With neither Image nor Recipe the box gets its
+// image as that now is.
+type BoxRebuild struct {
+	Target, Name string
+	Image        string
+	Recipe       *BoxRecipe
+	Progress     io.Writer // hears what a build and commands print, hostile text; optional
+}
+
+// RebuildBox gives a box a new container; volumes, host key and limits stay. The old one
+// runs until the new one is ready, and goes on if that fails.
+func (c *Client) RebuildBox(ctx context.Context, r BoxRebuild) (Box, error) {
+	b, err := c.parts.Boxes.Rebuild(ctx, r.Target, r.Name, box.Change{Image: r.Image, Recipe: r.Recipe, Said: r.Progress})
+	return boxOf(r.Target, b), err
 }
 
 // PushBox sends the current branch of a worktree to its box. Kind conflict: the box is
@@ -204,12 +222,18 @@ func boxOf(target string, b box.Box) Box {
 // BoxName is the name of the box of a worktree of an owner, "user@machine".
 func BoxName(owner, worktree string) string { return box.NameFor(owner, worktree) }
 
+// NormalizeBoxName makes a name for a box of any text.
+func NormalizeBoxName(text string) string { return box.Normalize(text) }
+
 // Box returns one box of a target. Kind usage: there is none.
 func (c *Client) Box(ctx context.Context, target, name string) (Box, error) {
 	var out Box
 	err := c.boxes(ctx, box.Call{Target: target, Verb: "box.info", Box: name}, func(ctx context.Context, on *box.Server) error {
 		b, err := on.Get(ctx, name)
 		out = boxOf(target, b)
+		if err == nil {
+			out.Userns, err = on.Userns(ctx)
+		}
 		return err
 	})
 	return out, err

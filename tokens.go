@@ -4,15 +4,15 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/caller"
 	"github.com/bowline-sh/bowline/internal/store"
 	"github.com/bowline-sh/bowline/internal/token"
+	"github.com/bowline-sh/bowline/internal/wire"
 )
 
 // Scope is a kind of act that a token allows.
@@ -57,13 +57,11 @@ type Token struct {
 	Used     time.Time // to the minute; zero if never
 
 	client *Client
+	stored store.Token
 }
 
 // maxTokenLife bounds how long a token lives.
 const maxTokenLife = 366 * 24 * time.Hour
-
-// parentMark begins the maker of a token that ends with another.
-const parentMark = "token:"
 
 // CreateToken makes a token and returns its secret, which is kept nowhere.
 func (c *Client) CreateToken(ctx context.Context, req TokenRequest) (Token, string, error) {
@@ -92,10 +90,10 @@ func (c *Client) CreateToken(ctx context.Context, req TokenRequest) (Token, stri
 	}
 	id, secret := token.New()
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	x := store.Token{ID: id, Name: req.Name, Hash: token.Hash(secret), User: cmp.Or(req.User, c.parts.Caller(ctx).User), Scopes: scopes.String(),
-		Selector: req.Targets, Profiles: strings.Join(req.Profiles, ","), Maker: c.parts.Caller(ctx).User, Created: now, Expires: now.Add(req.Expires)}
+	x := store.Token{ID: id, Name: req.Name, Hash: token.Hash(secret), User: cmp.Or(req.User, caller.From(ctx, c.parts.Caller()).User), Scopes: scopes.String(),
+		Selector: req.Targets, Profiles: strings.Join(req.Profiles, ","), Maker: caller.From(ctx, c.parts.Caller()).User, Created: now, Expires: now.Add(req.Expires)}
 	if req.Parent != "" {
-		x.Maker = parentMark + req.Parent
+		x.Maker = wire.MadeFrom(req.Parent)
 	}
 	err = c.onTokens(ctx, "token.create", x, func(s store.Store) error { return s.CreateToken(ctx, x) })
 	if err != nil {
@@ -119,16 +117,9 @@ func (c *Client) onTokens(ctx context.Context, verb string, x store.Token, act f
 }
 
 func (c *Client) tokenOf(x store.Token) Token {
-	t := Token{ID: x.ID, Name: x.Name, User: x.User, Targets: x.Selector, Maker: x.Maker, Created: x.Created, Expires: x.Expires, Revoked: x.Revoked, Used: x.Used, client: c}
-	t.Parent, _ = strings.CutPrefix(x.Maker, parentMark)
-	if t.Parent == x.Maker {
-		t.Parent = ""
-	}
-	if x.Profiles != "" {
-		t.Profiles = strings.Split(x.Profiles, ",")
-	}
-	t.Scopes, _ = token.ParseSet(x.Scopes) // what cannot be read allows nothing
-	return t
+	g := c.parts.GrantOf(x)
+	return Token{ID: x.ID, Name: x.Name, User: x.User, Scopes: g.Scopes, Targets: x.Selector, Profiles: g.Profiles, Maker: x.Maker, Parent: wire.ParentOf(x),
+		Created: x.Created, Expires: x.Expires, Revoked: x.Revoked, Used: x.Used, client: c, stored: x}
 }
 
 // Tokens lists all tokens, those that ended too, newest first.
@@ -162,88 +153,51 @@ func (c *Client) RevokeToken(ctx context.Context, id string) error {
 }
 
 // ErrToken is all that whoever shows a bad token is told.
-var ErrToken = errors.New("the token is not valid: unknown, expired or revoked")
+var ErrToken = wire.ErrToken
 
 // Authenticate returns the token of a secret. Kind Denied means that it is none, expired
 // or revoked.
 func (c *Client) Authenticate(ctx context.Context, secret string) (Token, error) {
-	s, err := c.parts.Store(ctx)
-	if err != nil {
-		return Token{}, err
-	}
 	refused := diag.New(diag.Denied, "authenticate", "'bowline token create' makes one", "%w", ErrToken)
 	id, ok := token.ID(secret)
 	if !ok {
 		return Token{}, refused
 	}
-	now := time.Now()
-	x, err := s.Token(ctx, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && (!token.Match(secret, x.Hash) || ended(x, now)) {
-		return Token{}, refused
-	}
+	x, err := c.parts.Valid(ctx, id)
 	if err != nil {
 		return Token{}, err
 	}
-	t := c.tokenOf(x)
-	if t.Parent != "" {
-		p, err := s.Token(ctx, t.Parent)
-		if err != nil || ended(p, now) {
-			return Token{}, refused
+	if !token.Match(secret, x.Hash) {
+		return Token{}, refused
+	}
+	if now := time.Now(); now.Sub(x.Used) > time.Minute {
+		s, err := c.parts.Store(ctx)
+		if err == nil {
+			// A use that is not noted is a poorer list of tokens, and no reason to refuse.
+			_ = s.UseToken(context.WithoutCancel(ctx), id, now)
 		}
 	}
-	if now.Sub(x.Used) > time.Minute {
-		// A use that is not noted is a poorer list of tokens, and no reason to refuse.
-		_ = s.UseToken(context.WithoutCancel(ctx), id, now)
-	}
-	return t, nil
+	return c.tokenOf(x), nil
 }
 
 // StillValid reports, as Authenticate does, whether the token with an id holds. It is for
 // what goes on for long.
 func (c *Client) StillValid(ctx context.Context, id string) error {
-	s, err := c.parts.Store(ctx)
-	if err != nil {
-		return err
-	}
-	x, err := s.Token(ctx, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && ended(x, time.Now()) {
-		return diag.New(diag.Denied, "authenticate", "'bowline token create' makes one", "%w", ErrToken)
-	}
+	_, err := c.parts.Valid(ctx, id)
 	return err
-}
-
-func ended(x store.Token, now time.Time) bool {
-	return !x.Revoked.IsZero() || !x.Expires.After(now)
 }
 
 // May reports whether the token allows acts of a scope.
 func (t Token) May(s Scope) bool { return t.Scopes.Has(s) }
 
-// Sees returns what tells whether a target is the token's, as the configuration is now.
-func (t Token) Sees() func(target string) bool {
-	if t.Targets == "" {
-		return func(string) bool { return true }
-	}
-	find := sync.OnceValue(func() []string {
-		list, err := t.client.parts.Select(t.Targets)
-		if err != nil {
-			return nil // a selector that means nothing any more allows nothing
-		}
-		var names []string
-		for _, x := range list {
-			names = append(names, x.Name)
-		}
-		return names
-	})
-	return func(target string) bool { return slices.Contains(find(), target) }
-}
+// Sees returns what tells whether a target is the token's, as the configuration is at its
+// first use. It is not for concurrent use.
+func (t Token) Sees() func(target string) bool { return t.client.parts.Sees(t.Targets) }
 
 // Caller is who calls with the token, through a surface: what it does is bounded by it,
 // below every surface.
 func (t Token) Caller(surface, client string) Caller {
-	return Caller{User: t.User, Surface: surface, Client: client,
-		Grant: &token.Grant{Name: t.Name, Scopes: t.Scopes, Profiles: t.Profiles,
-			Target: func(target string) bool { return t.Sees()(target) }}} // anew each time: the configuration changes
+	return Caller{User: t.User, Surface: surface, Client: client, Grant: t.client.parts.GrantOf(t.stored)}
 }
 
 // Ping reports that the store answers, or why not.

@@ -83,6 +83,10 @@ type CopyResult struct {
 // rules (nothing was copied of what is refused), conflict if bytes differed, lost,
 // timeout or canceled if it was broken off; Files says what is in place.
 func (c *Client) Copy(ctx context.Context, req CopyRequest) (CopyResult, error) {
+	return copyWith(ctx, c.parts.Copier, req)
+}
+
+func copyWith(ctx context.Context, cp *copier.Copier, req CopyRequest) (CopyResult, error) {
 	r := copier.Request{Dest: copier.Location(req.Dest), Recursive: req.Recursive, Resume: req.Resume, Mode: req.Mode,
 		Owner: req.Owner, Roots: req.Roots, Stdin: req.Stdin, Stdout: req.Stdout, Timeout: req.Timeout}
 	for _, s := range req.Sources {
@@ -91,7 +95,7 @@ func (c *Client) Copy(ctx context.Context, req CopyRequest) (CopyResult, error) 
 	if req.Progress != nil {
 		r.Progress = func(p copier.Progress) { req.Progress(CopyProgress(p)) }
 	}
-	res, err := c.parts.Copier.Copy(ctx, r)
+	res, err := cp.Copy(ctx, r)
 	out := CopyResult{Total: res.Total, Bytes: res.Bytes, Notices: res.Notices, Way: res.Way, Duration: res.Duration, AuditID: res.AuditID}
 	for _, f := range res.Files {
 		out.Files = append(out.Files, CopiedFile{Path: f.Path, Type: string(f.Type), Status: string(f.Status), Size: f.Size, Reused: f.Reused, SHA256: f.SHA256, By: f.By, Error: f.Error})

@@ -6,8 +6,9 @@ cd "$(dirname "$0")/.."
 bowline=$PWD/bin/bowline
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/bowline-demo.XXXXXX")
-sshd_pid="" site=""
+sshd_pid="" site="" serve_pid=""
 cleanup() {
+	[ -z "$serve_pid" ] || kill "$serve_pid" 2>/dev/null || true
 	[ -z "$sshd_pid" ] || kill "$sshd_pid" 2>/dev/null || true
 	rm -rf "$dir" ${site:+"$site"}
 }
@@ -69,6 +70,15 @@ show() {
 	[ "$got" = 0 ] || printf '%s(exit code %s)%s\n' "$dim" "$got" "$off"
 }
 
+# fetch TOKEN PATH: what the server of the demo answers, over bash's own sockets: no curl
+# is needed, and the token is in no argument list.
+fetch() {
+	exec 3<>"/dev/tcp/127.0.0.1/${address##*:}"
+	printf 'GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\n\r\n' "$2" "$1" >&3
+	cat <&3
+	exec 3<&-
+}
+
 # look FILE: what the "host", this machine, has.
 look() { printf '%s$ cat %s%s\n' "$bold" "$1" "$off"; cat "$1"; }
 
@@ -124,3 +134,33 @@ show 0 session verify "$dir/receipt.json"
 say "Everything is on record, in a log that shows any edit."
 show 0 audit list --limit 6
 show 0 audit verify
+
+say "A team reviews in a browser: one more plan waits on the page of a server."
+show 0 plan -t web1 --note 'debug log' -- sh -c "echo log=trace >> $site/app.conf"
+: >"$dir/serve.out"
+"$bowline" serve --listen 127.0.0.1:0 --sign-in-link >"$dir/serve.out" 2>"$dir/serve.log" &
+serve_pid=$!
+address=""
+while [ -z "$address" ] && kill -0 "$serve_pid" 2>/dev/null; do
+	read -r address <"$dir/serve.out" || sleep 0.05
+done
+[ -n "$address" ] || { cat "$dir/serve.log" >&2; exit 1; }
+echo "$address"
+token=$("$bowline" token create --name demo --scope read 2>/dev/null)
+waiting=$(fetch "$token" "/api/v1/sessions?status=pending")
+case $waiting in
+*'"status":"pending"'*) ;;
+*) echo "demo: the server does not show what waits: $waiting" >&2; exit 1 ;;
+esac
+if [ -t 0 ] && [ -t 1 ]; then
+	sed -n 's/^bowline: //p' "$dir/serve.log"
+	printf '%sLeave it running, to look at it in a browser? [y/N] %s' "$bold" "$off"
+	read -r answer || answer=n
+	case $answer in
+	y* | Y*) printf 'Follow the link above. Enter ends it all. '; read -r _ || true ;;
+	esac
+else
+	echo "(at a terminal the demo offers to leave it running, with a link to sign in once)"
+fi
+kill -INT "$serve_pid" && wait "$serve_pid"
+serve_pid=""

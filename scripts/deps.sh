@@ -7,6 +7,7 @@ set -eu
 missing=""
 need() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 
+have_pg() { [ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || command -v initdb >/dev/null 2>&1; }
 need bwrap bubblewrap
 need sshd openssh-server
 need ssh openssh-client
@@ -39,6 +40,8 @@ test|check|bench)
 	need sqlite3 sqlite3
 	need npm npm
 	need chromium chromium
+	need debootstrap debootstrap
+	have_pg || missing="$missing postgresql" # its programs are not in PATH
 	need podman "podman crun conmon netavark aardvark-dns"
 	;;
 esac

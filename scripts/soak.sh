@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Long campaigns: every fuzz target for FUZZTIME (default 60s), then the full circle
-# with every package and every moment of a crash, a fleet of 500 hosts and 10,000
-# commands through one client, transfers that are cut, large and many, then the tests again and again
+# with every package and every moment of a crash, every request of a box that fails, a fleet of 500 hosts and 10,000
+# commands through one client, transfers that are cut, large and many, 900 tasks
+# on 300 targets while processes and PostgreSQL are killed, then the tests again and again
 # (SOAK_COUNT, default 5).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,5 +15,8 @@ for dir in $(git grep -lE '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort
 done
 BOWLINE_CIRCLE=full go test -count 1 -timeout 1h ./test/circle
 BOWLINE_TRANSFER=full go test -count 1 -timeout 1h -v -run 'TestResumeAfterCut|TestLargeFile|TestLargeTree' ./internal/transfer/copier
+BOWLINE_BOXES=full go test -count 1 -timeout 1h -v -run TestFaults ./internal/box
 BOWLINE_FLEET=full go test -count 1 -timeout 1h -v -run 'TestTroubledFleet|TestCommands' ./test/integration
+BOWLINE_SCALE=full go test -count 1 -timeout 1h -v -run TestChaos ./internal/worker
+BOWLINE_SCALE=full go test -count 1 -timeout 1h -v -run TestServersDieInAFleet ./test/integration
 go test -p 1 -count "${SOAK_COUNT:-5}" -timeout 2h ./...

@@ -82,6 +82,9 @@ func (r route) describe() object {
 	for _, q := range r.query {
 		params = append(params, object{"name": q.name, "in": "query", "description": q.text, "schema": object{"type": q.kind}})
 	}
+	for _, h := range r.header {
+		params = append(params, object{"name": h.name, "in": "header", "description": h.text, "schema": object{"type": h.kind}})
+	}
 	responses := object{"default": object{"description": "an error", "content": object{"application/problem+json": object{"schema": ref(Problem{})}}}}
 	code, ok := "200", object{"description": "done"}
 	if r.status != 0 {

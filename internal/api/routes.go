@@ -23,6 +23,11 @@ func (s *Server) table() []route {
 		{method: put, path: "/targets/{name}/files", id: "upload", summary: "Copy one file to a target, verified and put in place whole", scope: bowline.ScopeApply,
 			query: []param{{"path", "absolute, or from the login's home", "string"}, {"mode", "permission bits, in octal", "string"}, {"owner", "user:group", "string"}}, upload: true, out: Copied{}, do: upload},
 
+		{method: get, path: "/targets/{name}/boxes", id: "listBoxes", summary: "Boxes on a target", scope: bowline.ScopeApply, out: Boxes{}, do: listBoxes},
+		{method: get, path: "/targets/{name}/boxes/{box}", id: "getBox", summary: "One box", scope: bowline.ScopeApply, out: Box{}, do: getBox},
+		{method: post, path: "/targets/{name}/boxes/{box}/start", id: "startBox", summary: "Start a stopped box", scope: bowline.ScopeApply, out: Box{}, do: startBox},
+		{method: post, path: "/targets/{name}/boxes/{box}/stop", id: "stopBox", summary: "Stop a box; its volumes stay", scope: bowline.ScopeApply, out: Box{}, do: stopBox},
+
 		{method: get, path: "/profiles", id: "listProfiles", summary: "Profiles that the token may use", scope: bowline.ScopeRead, out: Profiles{}, do: listProfiles},
 		{method: post, path: "/policy/explain", id: "explainPolicy", summary: "What the policy says to an act, and why", scope: bowline.ScopeRead, in: PolicyQuestion{}, out: PolicyAnswer{}, do: explainPolicy},
 
@@ -32,6 +37,8 @@ func (s *Server) table() []route {
 			query: append([]param{{"status", "only those", "string"}, {"target", "only of this one", "string"}, {"fleet", "only of this one", "string"}}, page...), out: Sessions{}, do: listSessions},
 		{method: post, path: "/sessions", id: "plan", summary: "Plan a change: a dry run on a copy-on-write view of the target", scope: bowline.ScopePlan, in: PlanRequest{}, out: Session{}, status: http.StatusCreated, do: planOne},
 		{method: get, path: "/sessions/{id}", id: "getSession", summary: "One session, with its plan", scope: bowline.ScopeRead, out: Session{}, do: getSession},
+		{method: get, path: "/sessions/{id}/review", id: "review", summary: "The plan as people read it: risks, operations, diffs", scope: bowline.ScopeRead,
+			query: []param{{"secrets", "'true' shows the diffs of what holds secrets", "boolean"}}, out: Review{}, do: reviewSession},
 		{method: get, path: "/sessions/{id}/drift", id: "drift", summary: "What is in another state on the target than the session left it", scope: bowline.ScopeRead, out: Drift{}, do: drift},
 		{method: get, path: "/sessions/{id}/receipt", id: "exportSession", summary: "The session's receipt, which 'bowline session verify' checks", scope: bowline.ScopeRead, file: true, do: export},
 		{method: post, path: "/sessions/{id}/select", id: "select", summary: "Make a new session of some operations", scope: bowline.ScopePlan, in: SelectRequest{}, out: Session{}, status: http.StatusCreated, do: selectOps},
@@ -50,6 +57,16 @@ func (s *Server) table() []route {
 		{method: post, path: "/fleets/{id}/apply", id: "applyFleet", summary: "Carry out what is approved of a fleet", scope: bowline.ScopeApply, in: FleetActRequest{}, out: Members{}, events: true, do: actFleet((*bowline.Client).ApplyFleet)},
 		{method: post, path: "/fleets/{id}/resume", id: "resumeFleet", summary: "Finish what was broken off", scope: bowline.ScopeApply, in: FleetActRequest{}, out: Members{}, events: true, do: actFleet((*bowline.Client).ResumeFleet)},
 		{method: post, path: "/fleets/{id}/rollback", id: "rollbackFleet", summary: "Take a fleet or class back", scope: bowline.ScopeApply, in: FleetActRequest{}, out: Members{}, events: true, do: actFleet((*bowline.Client).RollbackFleet)},
+
+		{method: post, path: "/operations", id: "submit", summary: "Do one verb on many targets, whether or not its reader stays", scope: bowline.ScopeRead, in: OperationRequest{}, out: Operation{}, status: http.StatusAccepted,
+			header: []param{{"Idempotency-Key", "makes it safe to send again: the same key and request give the same operation", "string"}}, do: submit},
+		{method: get, path: "/operations", id: "listOperations", summary: "Operations of the token's user, newest first", scope: bowline.ScopeRead,
+			query: append([]param{{"state", "only those", "string"}, {"user", "only of this one; for administrators", "string"}}, page...), out: Operations{}, do: listOperations},
+		{method: get, path: "/operations/{id}", id: "getOperation", summary: "One operation, with its tasks", scope: bowline.ScopeRead, out: Operation{}, do: getOperation},
+		{method: get, path: "/operations/{id}/events", id: "watchOperation", summary: "What happens in an operation, as it happens", scope: bowline.ScopeRead, out: Operation{}, events: true, do: watchOperation},
+		{method: post, path: "/operations/{id}/cancel", id: "cancelOperation", summary: "Begin nothing more of an operation, and kill what runs", scope: bowline.ScopeRun, out: Operation{}, do: cancelOperation},
+
+		{method: post, path: "/sessions/prune", id: "pruneSessions", summary: "Delete sessions that are over, on their targets and here", scope: bowline.ScopeAdmin, in: PruneRequest{}, out: Pruned{}, do: prune},
 
 		{method: get, path: "/audit", id: "listAudit", summary: "The audit log, newest first", scope: bowline.ScopeRead,
 			query: append([]param{{"target", "only of this one", "string"}, {"verb", "only this one", "string"}, {"user", "only of this one", "string"}, {"status", "ok, failed, refused, error", "string"},

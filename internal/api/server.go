@@ -78,6 +78,7 @@ type route struct {
 	summary      string
 	scope        bowline.Scope
 	query        []param
+	header       []param
 	in, out      any  // zero values of the bodies; nil for none
 	events       bool // also as text/event-stream
 	status       int  // 0 for 200

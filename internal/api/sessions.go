@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"time"
 
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
@@ -183,4 +184,34 @@ func act(do func(*bowline.Client, context.Context, string, bowline.ApplyOptions)
 
 func confirm(c *bowline.Client, ctx context.Context, id string, _ bowline.ApplyOptions) (bowline.SessionResult, error) {
 	return c.Confirm(ctx, id)
+}
+
+// PruneRequest says which sessions are deleted.
+type PruneRequest struct {
+	Days     float64 `json:"older_than_days"`    // not changed for so long
+	Executed bool    `json:"executed,omitempty"` // also those that were applied: they can never be rolled back then
+	Forget   bool    `json:"forget,omitempty"`   // also here, where the target does not answer
+}
+
+// Pruned are the sessions that were deleted.
+type Pruned struct {
+	Sessions []string `json:"sessions"`
+}
+
+func prune(c *call) (any, error) {
+	in, err := body[PruneRequest](c)
+	if err != nil {
+		return nil, err
+	}
+	if c.visitor.Targets != "" {
+		return nil, diag.New(diag.Refused, "prune sessions", "", "a token bound to targets prunes none")
+	}
+	if in.Days < 0 {
+		return nil, diag.New(diag.Usage, "prune sessions", "as in \"older_than_days\": 30", "%v days", in.Days)
+	}
+	ids, err := c.PruneSessions(c, bowline.PruneOptions{Before: time.Now().Add(-time.Duration(in.Days * 24 * float64(time.Hour))), Executed: in.Executed, Forget: in.Forget})
+	if ids == nil {
+		ids = []string{}
+	}
+	return Pruned{ids}, err
 }

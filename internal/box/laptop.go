@@ -8,6 +8,7 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/gitrepo"
+	"github.com/bowline-sh/bowline/internal/recipe"
 	"github.com/bowline-sh/bowline/internal/sshentry"
 	"github.com/bowline-sh/bowline/target"
 )
@@ -31,6 +32,7 @@ type Outside struct {
 	Identity string // private key for ssh; "" leaves the choice to ssh
 	Worktree string // of which it gets a remote; "" for none
 	Branch   string // that is pushed first; "" means the current one
+	Dotfiles Dotfiles
 }
 
 // Made is a box and what became of its outside.
@@ -44,7 +46,7 @@ type Made struct {
 // Create makes a box with all that belongs to it on both sides, or nothing.
 func (b *Boxes) Create(ctx context.Context, on string, spec Spec, o Outside) (Made, error) {
 	var out Made
-	err := b.On(ctx, Call{Target: on, Verb: "box.create", Box: spec.Name}, func(ctx context.Context, s *Server) error {
+	err := b.On(ctx, Call{Target: on, Verb: "box.create", Box: spec.Name, Argv: spec.argv()}, func(ctx context.Context, s *Server) error {
 		t, err := b.cfg.Target(on)
 		if err != nil {
 			return err
@@ -66,12 +68,13 @@ func (b *Boxes) Create(ctx context.Context, on string, spec Spec, o Outside) (Ma
 
 // outside returns the steps on this machine. What would be in their way is found now.
 func (b *Boxes) outside(ctx context.Context, t target.Target, spec Spec, o Outside, out *Made) ([]Step, error) {
+	list, err := o.Dotfiles.steps(out)
 	l := b.cfg.Laptop
-	if l.Program == "" {
-		return nil, nil
+	if l.Program == "" || err != nil {
+		return list, err
 	}
 	out.Alias = Alias(spec.Name, t.Name)
-	list := []Step{l.entryStep(t, spec, o, out.Alias)}
+	list = append(list, l.entryStep(t, spec, o, out.Alias))
 	repo, ok := gitrepo.Find(ctx, o.Worktree)
 	if o.Worktree == "" || !ok {
 		return list, nil
@@ -122,12 +125,13 @@ type project struct {
 
 // projectText makes the repository of a box. Its arguments are the account, a branch, and
 // name and address for commits. It says whether there were commits before: those of a
-// volume that was kept. git init mends a repository whose making was broken off, but
-// for its lock, and changes nothing of a whole one.
+// volume that was kept. git init mends a repository whose making was broken off, and
+// changes nothing of a whole one. Locks are left of a git that was killed with its
+// container: nothing else runs on these volumes yet.
 const projectText = `set -eu
 export HOME="/home/$1"
 cd /workspace/project
-rm -f .git/config.lock
+rm -f .git/config.lock .git/HEAD.lock "$HOME/.gitconfig.lock"
 git init -q .
 if git rev-parse -q --verify HEAD >/dev/null 2>&1; then echo started; elif [ -n "$2" ]; then git symbolic-ref HEAD "refs/heads/$2"; fi
 git config receive.denyCurrentBranch updateInstead
@@ -218,15 +222,37 @@ func (b *Boxes) Alias(on, name string) (alias string, ok bool) {
 }
 
 // Rebuild gives a box a new container, see [Server.Rebuild].
-func (b *Boxes) Rebuild(ctx context.Context, on, name, image string) (Box, error) {
+func (b *Boxes) Rebuild(ctx context.Context, on, name string, c Change) (Box, error) {
 	var out Box
-	err := b.On(ctx, Call{Target: on, Verb: "box.rebuild", Box: name, Argv: []string{image}}, func(ctx context.Context, s *Server) error {
+	err := b.On(ctx, Call{Target: on, Verb: "box.rebuild", Box: name, Argv: c.argv()}, func(ctx context.Context, s *Server) error {
 		var err error
-		out, err = s.Rebuild(ctx, name, image)
+		out, err = s.Rebuild(ctx, name, c)
 		return err
 	})
 	return out, err
 }
+
+// Build makes an image, see [Server.BuildImage].
+func (b *Boxes) Build(ctx context.Context, on, name string, r recipe.Build, said io.Writer) (Built, error) {
+	var out Built
+	err := b.On(ctx, Call{Target: on, Verb: "box.build", Argv: []string{name, "sha256:" + r.Sum()}}, func(ctx context.Context, s *Server) error {
+		var err error
+		out, err = s.BuildImage(ctx, name, r, said)
+		return err
+	})
+	return out, err
+}
+
+// argv is what the record says of the image of a box: its name, or the digest of what it
+// is built of.
+func (s Spec) argv() []string {
+	if s.Build != nil {
+		return []string{"--build", "sha256:" + s.Build.Sum()}
+	}
+	return []string{"--image", s.Image}
+}
+
+func (c Change) argv() []string { return c.apply(Spec{}).argv() }
 
 // State is the repository of a box.
 type State struct {

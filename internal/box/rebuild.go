@@ -2,11 +2,14 @@ package box
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -14,17 +17,43 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/recipe"
 )
 
 // Names of containers while a box is rebuilt.
 func nextName(name string) string { return containerName(name) + ".next" }
 func lastName(name string) string { return containerName(name) + ".last" }
 
-// Rebuild gives a box a new container of its image, as the image now is, or of another one.
-// Volumes, host key and limits stay. The old container runs until the new one is ready,
-// and goes on if that fails; one that is published is stopped before, for both want its port,
-// and started again. image may be "".
-func (s *Server) Rebuild(ctx context.Context, name, image string) (Box, error) {
+// Change is what a rebuild changes. With neither an image nor a recipe the box gets the
+// image that it has, as that now is.
+type Change struct {
+	Image  string         // another one
+	Recipe *recipe.Recipe // what the box is made of from now on: image, variables, volumes, commands
+	Said   io.Writer      // hears what a build and commands print, hostile text; optional
+}
+
+// apply returns the new spec. The account stays: the home is its.
+func (c Change) apply(s Spec) Spec {
+	s.Said = c.Said
+	if c.Image != "" {
+		s.Image = c.Image
+	}
+	if r := c.Recipe; r != nil {
+		s.Image, s.Build, s.Post = cmp.Or(c.Image, r.Image), r.Build, r.Post
+		s.Volumes = append(slices.Clone(s.Volumes), slices.DeleteFunc(slices.Clone(r.Volumes), func(v recipe.Volume) bool { return slices.Contains(s.Volumes, v) })...)
+		s.Env = maps.Clone(s.Env)
+		if s.Env == nil {
+			s.Env = map[string]string{}
+		}
+		maps.Copy(s.Env, r.Env)
+	}
+	return s
+}
+
+// Rebuild gives a box a new container. Volumes, host key and limits stay. The old
+// container runs until the new one is ready, and goes on if that fails; one that is
+// published is stopped before, for both want its port, and started again.
+func (s *Server) Rebuild(ctx context.Context, name string, c Change) (Box, error) {
 	old, err := s.Get(ctx, name)
 	if err != nil {
 		return Box{}, err
@@ -37,29 +66,44 @@ func (s *Server) Rebuild(ctx context.Context, name, image string) (Box, error) {
 	if err != nil {
 		return Box{}, err
 	}
-	if image != "" {
-		spec.Image = image
-	}
 	key, err := s.hostKey(ctx, old.ID)
 	if err != nil {
 		return Box{}, err
 	}
+	spec = c.apply(spec)
 	spec.made, spec.port = rand.Text(), old.Port
 	var st steps
-	id, err := s.replace(ctx, old, spec, key, &st)
+	b, err := s.replace(ctx, old, &spec, key, &st)
 	if err != nil {
 		if uerr := st.undo(ctx); uerr != nil {
 			err = diag.New(diag.Partial, "take back the rebuild of "+name, "see what is left: 'bowline box prune'", "%w; because of: %w", uerr, err)
 		}
 		return Box{}, err
 	}
-	old.ID, old.Image, old.Status, old.HostKey = id, spec.Image, "running", key.Public
-	return old, nil
+	// The box is what it should be. An image that stays goes with the next rebuild, or with
+	// the box.
+	_ = s.removeOwnImages(context.WithoutCancel(ctx), name, spec.Image)
+	return b, nil
 }
 
 // replace makes the new container beside the old one, changes their names, and removes the
-// old one last. It returns the new one.
-func (s *Server) replace(ctx context.Context, old Box, spec Spec, key HostKey, st *steps) (id string, err error) {
+// old one last. It returns the box as it is then.
+func (s *Server) replace(ctx context.Context, old Box, spec *Spec, key HostKey, st *steps) (Box, error) {
+	if err := s.image(ctx, spec, st); err != nil {
+		return Box{}, err
+	}
+	for _, volume := range spec.volumes() {
+		if err := s.volume(ctx, volume, *spec, st); err != nil {
+			return Box{}, err
+		}
+	}
+	id, err := s.swap(ctx, old, *spec, key, st)
+	old.ID, old.Image, old.Status, old.HostKey = id, spec.Image, "running", key.Public
+	return old, err
+}
+
+// swap puts the new container in the place of the old one.
+func (s *Server) swap(ctx context.Context, old Box, spec Spec, key HostKey, st *steps) (id string, err error) {
 	next := nextName(spec.Name)
 	if spec.network, err = modeFor(s.of.Version, s.of.Rootless); err != nil {
 		return "", err
@@ -71,6 +115,9 @@ func (s *Server) replace(ctx context.Context, old Box, spec Spec, key HostKey, s
 		return "", err
 	}
 	if err := s.ready(ctx, next, spec, key); err != nil {
+		return "", err
+	}
+	if err := s.post(ctx, inside{next, spec.User}, spec); err != nil {
 		return "", err
 	}
 	res, err := s.api.ContainerInspect(ctx, next, client.ContainerInspectOptions{})

@@ -64,7 +64,10 @@ func (s *Server) create(ctx context.Context, spec Spec, st *steps, more []Step) 
 	} else if diag.KindOf(err) != diag.Usage {
 		return Box{}, err
 	}
-	for _, volume := range []string{homeVolume(spec.Name), workVolume(spec.Name)} {
+	if err := s.image(ctx, &spec, st); err != nil {
+		return Box{}, err
+	}
+	for _, volume := range spec.volumes() {
 		if err := s.volume(ctx, volume, spec, st); err != nil {
 			return Box{}, err
 		}
@@ -94,7 +97,7 @@ func (s *Server) create(ctx context.Context, spec Spec, st *steps, more []Step) 
 			return Box{}, err
 		}
 	}
-	return b, nil
+	return b, s.post(ctx, inside{b.ID, b.User}, spec)
 }
 
 // container makes one of this name and starts it.
@@ -192,21 +195,26 @@ func config(spec Spec) *container.Config {
 
 func hostConfig(spec Spec) *container.HostConfig {
 	pids := spec.Pids
+	mounts := []mount.Mount{
+		{Type: mount.TypeVolume, Source: homeVolume(spec.Name), Target: "/home/" + spec.User},
+		{Type: mount.TypeVolume, Source: workVolume(spec.Name), Target: "/workspace"},
+	}
+	for _, v := range spec.Volumes {
+		mounts = append(mounts, mount.Mount{Type: mount.TypeVolume, Source: ownVolume(spec.Name, v), Target: v.Target})
+	}
 	return &container.HostConfig{
 		CapDrop: []string{"ALL"}, CapAdd: capabilities, SecurityOpt: []string{"no-new-privileges"},
 		NetworkMode: container.NetworkMode(spec.network), PortBindings: bindings(spec),
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyUnlessStopped},
 		Resources:     container.Resources{Memory: spec.Memory, NanoCPUs: int64(spec.CPUs * 1e9), PidsLimit: &pids},
-		Mounts: []mount.Mount{
-			{Type: mount.TypeVolume, Source: homeVolume(spec.Name), Target: "/home/" + spec.User},
-			{Type: mount.TypeVolume, Source: workVolume(spec.Name), Target: "/workspace"},
-		},
+		Mounts:        mounts,
 	}
 }
 
 // accountText makes the account, without a password but not locked, as sshd has it without
 // PAM, its directories and its keys. Its argument is the name; keys come through standard
-// input, and without any those that a kept home has stay.
+// input, and without any those that a kept home has stay. Further arguments are places of
+// volumes, which become the account's.
 const accountText = `set -eu
 user=$1 home=/home/$1
 id "$user" >/dev/null 2>&1 || useradd -M -p '*' -d "$home" -s "$(command -v bash || echo /bin/sh)" "$user"
@@ -216,11 +224,17 @@ cat >"$home/.ssh/authorized_keys.new"
 chmod 700 "$home" "$home/.ssh"; chmod 600 "$home/.ssh/authorized_keys.new"
 mv "$home/.ssh/authorized_keys.new" "$home/.ssh/authorized_keys"
 chown -R "$user:" "$home/.ssh"
-chown "$user:" "$home" /workspace /workspace/project`
+chown "$user:" "$home" /workspace /workspace/project
+shift
+for place; do chown "$user:" "$place"; done`
 
 func (s *Server) account(ctx context.Context, on inside, spec Spec) error {
 	x := script{"make the account " + spec.User, "the image needs a shell, useradd and coreutils", accountText}
-	return s.script(ctx, on, x, string(spec.Keys), spec.User)
+	args := []string{spec.User}
+	for _, v := range spec.Volumes {
+		args = append(args, v.Target)
+	}
+	return s.script(ctx, on, x, string(spec.Keys), args...)
 }
 
 // errAPI marks what Podman did not do.
@@ -277,13 +291,15 @@ func (s *Server) Remove(ctx context.Context, name string, keepVolumes bool) erro
 	if err := s.removeContainer(ctx, b.ID); err != nil {
 		return err
 	}
+	err = s.removeOwnImages(ctx, name, "")
 	if keepVolumes {
-		return nil
+		return err
 	}
-	var errs []error
-	for _, volume := range []string{homeVolume(name), workVolume(name)} {
-		if _, err := s.api.VolumeRemove(ctx, volume, client.VolumeRemoveOptions{}); !errdefs.IsNotFound(err) {
-			errs = append(errs, failed("remove volume "+volume, err))
+	res, lerr := s.api.VolumeList(ctx, client.VolumeListOptions{Filters: client.Filters{}.Add("label", labelName+"="+name)})
+	errs := []error{err, failed("list volumes", lerr)}
+	for _, volume := range res.Items {
+		if _, err := s.api.VolumeRemove(ctx, volume.Name, client.VolumeRemoveOptions{}); !errdefs.IsNotFound(err) {
+			errs = append(errs, failed("remove volume "+volume.Name, err))
 		}
 	}
 	return errors.Join(errs...)

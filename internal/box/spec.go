@@ -1,15 +1,19 @@
 package box
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/recipe"
 )
 
 // Labels of containers and volumes.
@@ -38,6 +42,11 @@ type Spec struct {
 	CPUs     float64 // default none
 	Pids     int64   // default 4096
 	Publish  bool    // sshd listens on a port of the server
+	Volumes  []recipe.Volume
+	Post     []recipe.Command // run in a new container when all else is done
+
+	Build *recipe.Build // of an image of the box's own, in the place of Image; optional
+	Said  io.Writer     // hears what a build and Post print, hostile text; optional
 
 	made    string // random
 	network string // mode of Podman
@@ -51,7 +60,9 @@ type rest struct {
 	CPUs   float64           `json:"cpus,omitempty"`
 	Pids   int64             `json:"pids"`
 
-	Publish bool `json:"publish,omitempty"`
+	Publish bool             `json:"publish,omitempty"`
+	Volumes []recipe.Volume  `json:"volumes,omitempty"`
+	Post    []recipe.Command `json:"post,omitempty"`
 }
 
 // Box is one that there is.
@@ -99,8 +110,8 @@ func (s *Spec) check() error {
 		return diag.New(diag.Usage, "make box", "choose a name such as "+Normalize(s.Name), "%q is no name for a box: lower-case letters, digits and single hyphens, up to 40", s.Name)
 	case !validUser.MatchString(s.User) || s.User == "root":
 		return diag.New(diag.Usage, "make box", "choose another with --user", "%q is no name for the account inside", s.User)
-	case s.Image == "":
-		return diag.New(diag.Usage, "make box", "name one with --image", "there is no image")
+	case s.Image == "" && s.Build == nil:
+		return diag.New(diag.Usage, "make box", "name one with --image, or build one with --build", "there is no image")
 	case s.Memory < 16<<20 || s.Pids < 16 || !(s.CPUs >= 0 && s.CPUs < 1e6):
 		return diag.New(diag.Usage, "make box", "give more", "limits of %d bytes, %d processes and %g processors are too small", s.Memory, s.Pids, s.CPUs)
 	}
@@ -135,7 +146,7 @@ func NameFor(owner, worktree string) string {
 }
 
 func (s Spec) labels() map[string]string {
-	r, err := json.Marshal(rest{Env: s.Env, Memory: s.Memory, CPUs: s.CPUs, Pids: s.Pids, Publish: s.Publish})
+	r, err := json.Marshal(rest{Env: s.Env, Memory: s.Memory, CPUs: s.CPUs, Pids: s.Pids, Publish: s.Publish, Volumes: s.Volumes, Post: s.Post})
 	if err != nil {
 		panic(err) // numbers and strings: CPUs is finite, see check
 	}
@@ -152,7 +163,7 @@ func specOf(labels map[string]string) (Spec, error) {
 	}
 	s := Spec{
 		Name: labels[labelName], Image: labels[labelImage], Owner: labels[labelOwner], Worktree: labels[labelWorktree], Repo: labels[labelRepo], User: labels[labelUser],
-		Env: r.Env, Memory: r.Memory, CPUs: r.CPUs, Pids: r.Pids, Publish: r.Publish,
+		Env: r.Env, Memory: r.Memory, CPUs: r.CPUs, Pids: r.Pids, Publish: r.Publish, Volumes: r.Volumes, Post: r.Post,
 	}
 	return s, s.check()
 }
@@ -161,3 +172,30 @@ func specOf(labels map[string]string) (Spec, error) {
 func containerName(name string) string { return "bowline-" + name }
 func homeVolume(name string) string    { return "bowline-" + name + "-home" }
 func workVolume(name string) string    { return "bowline-" + name + "-work" }
+func ownVolume(name string, v recipe.Volume) string {
+	return "bowline-" + name + "-volume-" + v.Name
+}
+
+// volumes are all that a box has.
+func (s Spec) volumes() []string {
+	out := []string{homeVolume(s.Name), workVolume(s.Name)}
+	for _, v := range s.Volumes {
+		out = append(out, ownVolume(s.Name, v))
+	}
+	return out
+}
+
+// With returns s made of a recipe, where s itself says nothing.
+func (s Spec) With(r recipe.Recipe) Spec {
+	if s.Image == "" {
+		s.Image, s.Build = r.Image, r.Build
+	}
+	s.User = cmp.Or(s.User, r.User)
+	env := maps.Clone(r.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	maps.Copy(env, s.Env)
+	s.Env, s.Volumes, s.Post = env, r.Volumes, r.Post
+	return s
+}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/neutral"
 )
 
 func newAuditCommand(env *Env) *cobra.Command {
@@ -278,14 +279,20 @@ func newAuditTail(env *Env) *cobra.Command {
 }
 
 func newAuditVerify(env *Env) *cobra.Command {
-	var asJSON bool
+	var asJSON, all bool
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Check the whole log, and name the first bad entry", Args: args(cobra.NoArgs),
 		Long: `Check every entry, the hash chain, and the head that is kept apart from the log.
 
+With --all, check the logs of all machines that share the store: their copies there, what
+the machines have signed about each other's, and this machine's log against both.
+
 Exit codes: 0 intact, 1 not intact, or it could not be read.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return env.withClient(cmd.Context(), func(c *bowline.Client) error {
+				if all {
+					return env.verifyAll(cmd.Context(), c, asJSON)
+				}
 				r, err := c.VerifyAudit(cmd.Context())
 				if err != nil {
 					return err
@@ -295,7 +302,42 @@ Exit codes: 0 intact, 1 not intact, or it could not be read.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	cmd.Flags().BoolVar(&all, "all", false, "the logs of all machines that share the store")
 	return cmd
+}
+
+// jsonChain is the log of one machine as JSON.
+type jsonChain struct {
+	ID      string `json:"id"`
+	Host    string `json:"host"`
+	Entries uint64 `json:"entries"`
+	Signers int    `json:"signers"`
+}
+
+func (env *Env) verifyAll(ctx context.Context, c *bowline.Client, asJSON bool) error {
+	r, err := c.VerifyAuditAll(ctx)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		chains := []jsonChain{}
+		for _, x := range r.Chains {
+			chains = append(chains, jsonChain(x))
+		}
+		err = printJSON(env.Stdout, map[string]any{"schema_version": 1, "ok": r.OK, "chains": chains, "statements": r.Statements, "problems": append([]string{}, r.Problems...)})
+	} else {
+		for _, x := range r.Chains {
+			fmt.Fprintf(env.Stdout, "%s  %s: %d entries, vouched for by %d machines\n", x.ID, neutral.Text(x.Host), x.Entries, x.Signers)
+		}
+		for _, p := range r.Problems {
+			fmt.Fprintf(env.Stdout, "%s\n", neutral.Text(p))
+		}
+		_, err = fmt.Fprintf(env.Stdout, "%d statements hold\n", r.Statements)
+	}
+	if err == nil && !r.OK {
+		err = diag.New(diag.Failure, "verify audit logs", "keep what each place has before anything else is written: 'bowline audit export', 'bowline store backup FILE'", "they are not intact")
+	}
+	return err
 }
 
 func (env *Env) showVerdict(r bowline.AuditReport, asJSON bool) error {

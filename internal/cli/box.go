@@ -30,18 +30,20 @@ NAME defaults to the box of the git worktree you stand in.`,
 	}
 	cmd.AddCommand(newBoxCreate(env), newBoxList(env), newBoxInfo(env), newBoxExec(env), newBoxMove(env, "start", "Start a stopped box", (*bowline.Client).StartBox),
 		newBoxMove(env, "stop", "Stop a box; its volumes stay", (*bowline.Client).StopBox), newBoxRemove(env), newBoxConnect(env),
-		newBoxSSH(env), newBoxPush(env), newBoxPull(env), newBoxRebuild(env), newBoxLogs(env), newBoxStatus(env), newBoxPrune(env), newBoxPort(env), newBoxSetup(env))
+		newBoxSSH(env), newBoxPush(env), newBoxPull(env), newBoxRebuild(env), newBoxLogs(env), newBoxStatus(env), newBoxPrune(env), newBoxPort(env), newBoxSetup(env),
+		newBoxBuild(env), newBoxCopy(env))
+	addBoxCompletion(env, cmd)
 	return cmd
 }
 
 type boxOptions struct {
-	target string
-	spec   bowline.BoxSpec
-	memory string
-	env    []string
-
+	target  string
+	spec    bowline.BoxSpec
+	memory  string
+	env     []string
 	publish string
 	key     string
+	recipe  recipeFlags
 }
 
 func newBoxCreate(env *Env) *cobra.Command {
@@ -53,12 +55,14 @@ func newBoxCreate(env *Env) *cobra.Command {
   a block "Host NAME.TARGET" in an ssh_config of Bowline's own, with a host key made for
   this box and pinned, so that ssh, scp, rsync, git and editors reach it by that name;
   ~/.ssh/config gets one Include line at its top, once, and is never edited otherwise
+  with --build, an image of its own, of the worktree's Containerfile or devcontainer.json
+  ('bowline box build --help'); with --dotfiles, your settings in its home
   a git remote NAME in the worktree, the current branch pushed to it and checked out in
   /workspace/project, and your user.name and user.email
 
 If a step fails, all of it is taken back. A volume that was kept by 'bowline box rm
 --keep-volumes' is used again, and stays whatever happens.`,
-		Example: "  bowline box create -t dev1 --image registry.example.com/dev:1\n  bowline box create web -t dev1 --image localhost/dev --memory 8GiB",
+		Example: "  bowline box create -t dev1 --image registry.example.com/dev:1\n  bowline box create web -t dev1 --image localhost/dev --memory 8GiB\n  bowline box create -t dev1 --build --dotfiles ~/dotfiles",
 	}
 	f := cmd.Flags()
 	addTargetFlag(cmd, env, &o.target)
@@ -71,6 +75,10 @@ If a step fails, all of it is taken back. A volume that was kept by 'bowline box
 	f.StringVar(&o.key, "authorized-keys", "", "file of public keys that may log in (default ~/.ssh/id_*.pub and that of the target)")
 	f.StringVar(&o.spec.Branch, "branch", "", "branch that is pushed first (default the current one)")
 	f.StringVar(&o.publish, "publish", "none", "none, or server: sshd listens on a port of the server, for direct 'ssh -p'")
+	f.BoolVar(&o.recipe.build, "build", false, "build the image, of what 'bowline box build' says")
+	o.recipe.add(f)
+	f.StringVar(&o.spec.Dotfiles, "dotfiles", "", "directory whose files that begin with a point go to the home (default $BOWLINE_DOTFILES)")
+	f.BoolVar(&o.spec.Secrets, "dotfiles-secrets", false, "dotfiles that look like secrets too")
 	f.BoolVar(&o.spec.NoGit, "no-git", false, "add no git remote, push nothing")
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		return env.withClient(cmd.Context(), func(c *bowline.Client) error { return env.createBox(cmd.Context(), c, o, a) })
@@ -107,10 +115,22 @@ func (env *Env) createBox(ctx context.Context, c *bowline.Client, o boxOptions, 
 	if spec.Keys, spec.Identity, err = loginKeys(ctx, c, target, o.key); err != nil {
 		return err
 	}
+	if spec.Dotfiles == "" {
+		spec.Dotfiles = env.Getenv("BOWLINE_DOTFILES")
+	}
+	if o.recipe.wanted() {
+		r, err := o.recipe.read(env, spec.Worktree)
+		if err != nil {
+			return err
+		}
+		spec.Recipe = &r
+	}
+	spec.Progress = env.boxOutput()
 	b, err := c.CreateBox(ctx, spec)
 	if err != nil {
 		return err
 	}
+	env.sayPorts(spec.Recipe, b.Target, b.Name)
 	for _, n := range b.Notes {
 		env.say("%s", n)
 	}
@@ -245,44 +265,11 @@ type jsonBox struct {
 	ID       string    `json:"id"`
 	Created  time.Time `json:"created"`
 	Port     int       `json:"port,omitempty"` // of the server
+	Userns   string    `json:"user_namespace,omitempty"`
 }
 
 func newJSONBox(b bowline.Box) jsonBox {
-	return jsonBox{b.Name, b.Target, b.Status, b.Image, b.Owner, b.Worktree, b.User, b.ID, b.Created, b.Port}
-}
-
-func newBoxList(env *Env) *cobra.Command {
-	var target string
-	var asJSON bool
-	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the boxes of a target, newest first", Args: args(cobra.NoArgs)}
-	addTargetFlag(cmd, env, &target)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return env.withClient(cmd.Context(), func(c *bowline.Client) error {
-			name, err := env.boxTarget(cmd.Context(), c, target)
-			if err != nil {
-				return err
-			}
-			list, err := c.Boxes(cmd.Context(), name)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				docs := []jsonBox{}
-				for _, b := range list {
-					docs = append(docs, newJSONBox(b))
-				}
-				return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "boxes": docs})
-			}
-			w := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tSTATUS\tIMAGE\tOWNER\tCREATED")
-			for _, b := range list {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", safe(b.Name), safe(b.Status), safe(b.Image), safe(b.Owner), b.Created.Local().Format(time.DateTime))
-			}
-			return w.Flush()
-		})
-	}
-	return cmd
+	return jsonBox{b.Name, b.Target, b.Status, b.Image, b.Owner, b.Worktree, b.User, b.ID, b.Created, b.Port, b.Userns}
 }
 
 // onBox runs f with the one box that is meant.
@@ -319,7 +306,7 @@ func newBoxInfo(env *Env) *cobra.Command {
 				return printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "box": newJSONBox(b)})
 			}
 			w := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
-			for _, kv := range [][2]string{{"name", b.Name}, {"target", b.Target}, {"status", b.Status}, {"image", b.Image}, {"user", b.User}, {"ssh", alias(c, on, name)}, {"published", direct(cmd.Context(), c, b)}, {"owner", b.Owner}, {"worktree", b.Worktree}, {"created", b.Created.Local().Format(time.DateTime)}} {
+			for _, kv := range [][2]string{{"name", b.Name}, {"target", b.Target}, {"status", b.Status}, {"image", b.Image}, {"user", b.User}, {"user namespace", b.Userns}, {"ssh", alias(c, on, name)}, {"published", direct(cmd.Context(), c, b)}, {"owner", b.Owner}, {"worktree", b.Worktree}, {"created", b.Created.Local().Format(time.DateTime)}} {
 				fmt.Fprintf(w, "%s\t%s\n", kv[0], safe(kv[1]))
 			}
 			return w.Flush()

@@ -179,14 +179,20 @@ committed do not come along, and are said.`,
 func newBoxRebuild(env *Env) *cobra.Command {
 	var target, image string
 	var yes bool
+	var recipe recipeFlags
 	cmd := &cobra.Command{
 		Use: "rebuild [NAME]", Short: "Give a box a new container, with its data kept", Args: args(cobra.MaximumNArgs(1)),
 		Long: `Make a new container for a box from its image as it now is, and remove the old one when the
 new one is ready. The home, /workspace, the host key and the limits stay; what else was
-changed in the container goes, and what runs in it ends. If it fails, the old one runs on.`,
+changed in the container goes, and what runs in it ends. If it fails, the old one runs on.
+
+With --build, --devcontainer or --file the box is made of what the worktree says now: image,
+variables, volumes and postCreateCommand; see 'bowline box build'.`,
 	}
 	addTargetFlag(cmd, env, &target)
 	cmd.Flags().StringVar(&image, "image", "", "another image")
+	cmd.Flags().BoolVar(&recipe.build, "build", false, "build the image anew, of what 'bowline box build' says")
+	recipe.add(cmd.Flags())
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
 		return env.onBox(cmd.Context(), target, a, func(c *bowline.Client, on, name string) error {
@@ -199,8 +205,17 @@ changed in the container goes, and what runs in it ends. If it fails, the old on
 					return err
 				}
 			}
-			b, err := c.RebuildBox(cmd.Context(), on, name, image)
+			re := bowline.BoxRebuild{Target: on, Name: name, Image: image, Progress: env.boxOutput()}
+			if recipe.wanted() {
+				r, err := env.recipeOf(cmd.Context(), c, recipe, re)
+				if err != nil {
+					return err
+				}
+				re.Recipe = &r
+			}
+			b, err := c.RebuildBox(cmd.Context(), re)
 			if err == nil {
+				env.sayPorts(re.Recipe, on, name)
 				env.say("%s: %s, from %s", name, safe(b.Status), safe(b.Image))
 			}
 			return err

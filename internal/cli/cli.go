@@ -101,7 +101,7 @@ func NewRoot(env *Env) *cobra.Command {
 	}
 	add("work", newRunCommand(env), newCopyCommand(env), newPlanCommand(env), newSessionCommand(env), newReviewCommand(env), newDiffCommand(env), newApproveCommand(env),
 		newRejectCommand(env), newApplyCommand(env), newConfirmCommand(env), newRollbackCommand(env), newFreezeCommand(env), newUnfreezeCommand(env), newBoxCommand(env))
-	add("setup", newInitCommand(env), newTargetCommand(env), newProfileCommand(env), newPolicyCommand(env), newLinkCommand(env), newKeysCommand(env), newConfigCommand(env), newDoctorCommand(env), newMCPCommand(env), newServeCommand(env), newTokenCommand(env))
+	add("setup", newInitCommand(env), newTargetCommand(env), newProfileCommand(env), newPolicyCommand(env), newLinkCommand(env), newKeysCommand(env), newConfigCommand(env), newDoctorCommand(env), newMCPCommand(env), newServeCommand(env), newTokenCommand(env), newStoreCommand(env))
 	add("record", newAuditCommand(env))
 	root.AddCommand(newVersionCommand(env), newCompletionCommand(env))
 	return root

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
@@ -79,14 +80,17 @@ func newCopyCommand(env *Env) *cobra.Command {
 			return runCopy(cmd.Context(), env, opts, argv)
 		},
 	}
-	f := cmd.Flags()
+	opts.add(cmd.Flags())
+	cmd.Flags().StringVar(&opts.owner, "owner", "", "USER:GROUP of what is made; needs root, or become for the target")
+	return cmd
+}
+
+func (opts *copyOptions) add(f *pflag.FlagSet) {
 	f.BoolVarP(&opts.recursive, "recursive", "r", false, "copy directories with what is in them")
 	f.BoolVar(&opts.resume, "resume", false, "go on where this copy was broken off, and keep what arrives if it is again")
 	f.StringVar(&opts.mode, "mode", "", "mode of copied files, in octal as in 0640 (default: that of the source)")
-	f.StringVar(&opts.owner, "owner", "", "USER:GROUP of what is made; needs root, or become for the target")
 	f.DurationVar(&opts.timeout, "timeout", 0, "give up after this time, connecting included, as in 10m (default: never)")
 	f.BoolVar(&opts.json, "json", false, "print one JSON document with the outcome of every file")
-	return cmd
 }
 
 func runCopy(ctx context.Context, env *Env, opts copyOptions, argv []string) error {
@@ -94,21 +98,24 @@ func runCopy(ctx context.Context, env *Env, opts copyOptions, argv []string) err
 	if err != nil {
 		return err
 	}
-	return env.withClient(ctx, func(c *bowline.Client) error {
-		show := env.startProgress(opts.json)
-		if show != nil {
-			req.Progress = show.update
-		}
-		res, err := c.Copy(ctx, req)
-		if show != nil {
-			show.stop()
-		}
-		if opts.json {
-			return env.printCopyJSON(res, err)
-		}
-		env.concludeCopy(res, req, err)
-		return err
-	})
+	return env.withClient(ctx, func(c *bowline.Client) error { return env.copyFiles(ctx, opts, req, c.Copy) })
+}
+
+// copyFiles copies, shows how far that is, and what came of it.
+func (env *Env) copyFiles(ctx context.Context, opts copyOptions, req bowline.CopyRequest, do func(context.Context, bowline.CopyRequest) (bowline.CopyResult, error)) error {
+	show := env.startProgress(opts.json)
+	if show != nil {
+		req.Progress = show.update
+	}
+	res, err := do(ctx, req)
+	if show != nil {
+		show.stop()
+	}
+	if opts.json {
+		return env.printCopyJSON(res, err)
+	}
+	env.concludeCopy(res, req, err)
+	return err
 }
 
 func (o copyOptions) request(env *Env, argv []string) (bowline.CopyRequest, error) {

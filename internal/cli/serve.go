@@ -60,6 +60,7 @@ through the OpenID Connect provider of [serve.oidc]. See docs/operations.md.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7440", "address and port")
+	f.StringVar(&o.store, "store", "", "sqlite:PATH, or postgres://USER@HOST/DB for several processes (default: that of the configuration)")
 	f.StringVar(&o.cert, "tls-cert", "", "file with the certificate chain, PEM")
 	f.StringVar(&o.key, "tls-key", "", "file with its key, PEM")
 	f.BoolVar(&o.selfSigned, "self-signed", false, "use a certificate of its own, made once")
@@ -76,7 +77,7 @@ through the OpenID Connect provider of [serve.oidc]. See docs/operations.md.`,
 
 func (env *Env) serve(ctx context.Context, o serveOptions) error {
 	c, err := bowline.Open(ctx, bowline.Config{
-		Surface: "api", DialAttempts: 3, Notify: func(note string) { env.note("%s", note) },
+		Surface: "api", DialAttempts: 3, Store: o.store, Notify: func(note string) { env.note("%s", note) },
 	})
 	if err != nil {
 		return err
@@ -131,7 +132,21 @@ func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions
 	if o.link || env.Terminal(env.Stdout) {
 		env.note("sign in once, within ten minutes: %s/login?once=%s", address, once.Code())
 	}
-	return s.Serve(ctx, l, o.grace)
+	return serveAll(ctx, c, s, l, o, log)
+}
+
+// serveAll answers at l and carries out durable work until ctx ends, or either fails.
+func serveAll(ctx context.Context, c *bowline.Client, s *serve.Server, l net.Listener, o serveOptions, log *slog.Logger) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	worked := make(chan error, 1)
+	go func() {
+		defer stop()
+		worked <- c.ServeWork(ctx, bowline.WorkOptions{Grace: o.grace, Note: func(text string) { log.Warn(text) }})
+	}()
+	err := s.Serve(ctx, l, o.grace)
+	stop()
+	return errors.Join(err, <-worked)
 }
 
 func (env *Env) logger(o serveOptions) *slog.Logger {

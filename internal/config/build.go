@@ -40,6 +40,7 @@ func (b *builder) build(f file) {
 		b.fault([]string{"transfer", "allow"}, "an empty list would allow nothing; leave it out to allow everything")
 	}
 	b.link(f.Link)
+	b.cfg.Store = f.Store
 	b.policy(f.Policy)
 	b.notify(f.Notify)
 	b.serve(f.Serve)

@@ -277,6 +277,6 @@ func sameTargets(want, got []target.Target) bool {
 
 // sameRest reports whether nothing but targets and the default differs.
 func sameRest(a, b Config) bool {
-	return a.Profile == b.Profile && a.limited == b.limited && slices.Equal(a.allowed, b.allowed) &&
+	return a.Profile == b.Profile && a.Store == b.Store && a.limited == b.limited && slices.Equal(a.allowed, b.allowed) &&
 		reflect.DeepEqual(a.Groups, b.Groups) && reflect.DeepEqual(a.Audit, b.Audit) && a.Approval == b.Approval && a.Persist == b.Persist
 }

@@ -14,6 +14,7 @@ type file struct {
 	DefaultExecutor string                  `toml:"default_executor"`
 	AllowedTargets  *[]string               `toml:"allowed_targets"`
 	Profile         string                  `toml:"profile"`
+	Store           string                  `toml:"store"`
 	Groups          map[string][]string     `toml:"groups"`
 	Targets         map[string]fileTarget   `toml:"targets"`
 	Executor        map[string]fileExecutor `toml:"executor"`

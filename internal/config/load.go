@@ -36,6 +36,7 @@ type Config struct {
 	File          string // path, whether or not it exists
 	DefaultTarget string // "" if none is set
 	Profile       string // default profile
+	Store         string // where sessions are kept, as "sqlite:PATH" or "postgres://..."; "" is a file of the state directory
 	Groups        map[string][]string
 	Audit         Audit
 	Approval      Approval

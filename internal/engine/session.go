@@ -141,6 +141,9 @@ type Options struct {
 	Rerun    bool
 	Skip     bool
 	Progress func(helper.Progress)
+	// Begin, with resume, begins what the target was never told of. The target decides:
+	// there an approval is used once.
+	Begin bool
 
 	follow bool // resume: begin nothing
 }
@@ -237,7 +240,14 @@ func (e *Engine) onTarget(ctx context.Context, verb string, d Detail, o Options)
 			d.Status = plan.Applying
 		}
 		begun = true
-		return e.call(ctx, c, verb, req, &res, events(o.Progress, &res))
+		err := e.call(ctx, c, verb, req, &res, events(o.Progress, &res))
+		if verb == helper.VerbResume && o.Begin && !o.follow && diag.KindOf(err) == diag.Refused && (res.Status == plan.Pending || res.Status == plan.Approved) {
+			a := approvalOf(d)
+			req.Approval = &a
+			res = helper.SessionResult{}
+			err = e.call(ctx, c, helper.VerbApply, req, &res, events(o.Progress, &res))
+		}
+		return err
 	})
 	if !begun {
 		return res, err

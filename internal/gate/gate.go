@@ -4,18 +4,14 @@
 // into errors that say what would pass.
 //
 // It is a separate package because the rules themselves (package policy) are pure,
-// while counting needs a clock and memory. What it counts is counted in this process:
-// two processes of one caller have a limit each.
+// while counting needs a clock and memory: a [Counter].
 package gate
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/bowline-sh/bowline/diag"
@@ -30,23 +26,22 @@ type Config struct {
 	Now    func() time.Time
 	// Ask puts a question to the person at the terminal; nil where there is none.
 	Ask func(ctx context.Context, question string) (bool, error)
+	// Counter counts acts under limits; nil: in this process.
+	Counter Counter
 }
 
 // Gate asks the policy. Methods may be called concurrently.
-type Gate struct {
-	cfg Config
-
-	mu    sync.Mutex // guards what follows
-	rates map[string][]time.Time
-	busy  map[string]int
-}
+type Gate struct{ cfg Config }
 
 // New returns a Gate.
 func New(cfg Config) *Gate {
 	if cfg.Policy == nil || cfg.Now == nil {
 		panic("gate: Config is incomplete")
 	}
-	return &Gate{cfg: cfg, rates: map[string][]time.Time{}, busy: map[string]int{}}
+	if cfg.Counter == nil {
+		cfg.Counter = NewMemory()
+	}
+	return &Gate{cfg: cfg}
 }
 
 // Who is the caller of ctx in the words of rules.
@@ -87,7 +82,7 @@ func (g *Gate) Enter(ctx context.Context, r policy.Request) (leave func(), err e
 	if r.Continues {
 		return func() {}, nil
 	}
-	return g.count(p.Limits, r.Who, v.Do, r.Target)
+	return g.count(ctx, p.Limits, r.Who, v.Do, r.Target)
 }
 
 func kind(do string) diag.Kind {
@@ -129,88 +124,31 @@ func (g *Gate) ask(ctx context.Context, r policy.Request, v policy.Verdict) erro
 	return nil
 }
 
-// maxPeriod is the longest period of a limit; see [policy.ParseRate].
-const maxPeriod = 24 * time.Hour
-
-// maxCallers bounds what is remembered of callers: a client chooses its own name.
-const maxCallers = 10000
-
 // count takes a place in every limit that applies, or in none.
-func (g *Gate) count(limits []policy.Limit, who policy.Actor, do, target string) (leave func(), err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := g.cfg.Now()
-	var keys, places []string
+func (g *Gate) count(ctx context.Context, limits []policy.Limit, who policy.Actor, do, target string) (leave func(), err error) {
+	var places []Place
 	for _, l := range limits {
-		if !l.Applies(who, do) {
-			continue
-		}
-		key := l.Name + "\x00" + who.User + "\x00" + who.Surface + "\x00" + who.Client
-		if err := g.full(l, key, now); err != nil {
-			return nil, diag.New(kind(do), op(do, target), hintOf(l, err), "limit %q (%s) for %s: %w", l.Name, l.Source, who, err)
-		}
-		if l.Rate > 0 {
-			keys = append(keys, key)
-		}
-		if l.Concurrent > 0 {
-			places = append(places, key)
+		if l.Applies(who, do) {
+			places = append(places, Place{l.Name + "\x00" + who.User + "\x00" + who.Surface + "\x00" + who.Client, l})
 		}
 	}
-	for _, k := range keys {
-		g.rates[k] = append(g.rates[k], now)
+	if len(places) == 0 {
+		return func() {}, nil
 	}
-	for _, k := range places {
-		g.busy[k]++
+	leave, err = g.cfg.Counter.Take(ctx, places, g.cfg.Now())
+	if full, ok := errors.AsType[*Full](err); ok {
+		l := full.Place.Limit
+		return nil, diag.New(kind(do), op(do, target), hintOf(full), "limit %q (%s) for %s: %w", l.Name, l.Source, who, err)
 	}
-	return sync.OnceFunc(func() { g.free(places) }), nil
+	if err != nil {
+		return nil, diag.New(kind(do), op(do, target), "", "what %s did cannot be counted, and limits apply: %w", who, err)
+	}
+	return leave, nil
 }
 
-func (g *Gate) free(places []string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, k := range places {
-		if g.busy[k]--; g.busy[k] == 0 {
-			delete(g.busy, k)
-		}
-	}
-}
-
-// errBusy is the reason of a limit on acts at a time.
-var errBusy = errors.New("as many as may be at a time are under way")
-
-// full says why a limit lets no more in, after forgetting what is too old to count.
-func (g *Gate) full(l policy.Limit, key string, now time.Time) error {
-	if l.Concurrent > 0 && g.busy[key] >= l.Concurrent {
-		return fmt.Errorf("%d: %w", l.Concurrent, errBusy)
-	}
-	if l.Rate == 0 {
-		return nil
-	}
-	past := slices.DeleteFunc(g.rates[key], func(t time.Time) bool { return now.Sub(t) >= l.Per })
-	if len(past) == 0 {
-		delete(g.rates, key)
-	} else {
-		g.rates[key] = past
-	}
-	if len(past) >= l.Rate {
-		return fmt.Errorf("%d in %s; the next in %s", l.Rate, l.Per, past[0].Add(l.Per).Sub(now).Round(time.Second))
-	}
-	if len(g.rates) >= maxCallers && g.rates[key] == nil {
-		g.sweep(now)
-	}
-	if len(g.rates) >= maxCallers && g.rates[key] == nil {
-		return errors.New("more callers than can be counted")
-	}
-	return nil
-}
-
-// sweep forgets callers who did not come back: no limit looks back further than a day.
-func (g *Gate) sweep(now time.Time) {
-	maps.DeleteFunc(g.rates, func(_ string, past []time.Time) bool { return now.Sub(past[len(past)-1]) >= maxPeriod })
-}
-
-func hintOf(l policy.Limit, err error) string {
-	if errors.Is(err, errBusy) {
+func hintOf(f *Full) string {
+	l := f.Place.Limit
+	if f.Busy {
 		return fmt.Sprintf("wait until one is over; on a fleet use '--fanout %d'; or change the limit at %s", l.Concurrent, l.Source)
 	}
 	return "wait, or change the limit at " + l.Source

@@ -24,7 +24,7 @@ type Freezer struct {
 	Gate     freeze.Gate
 	Links    *link.Pool
 	Recorder Recorder
-	Who      string // as in "ann@desk"
+	Who      func(ctx context.Context) string // calls, as in "ann@desk"
 	Now      func() time.Time
 }
 
@@ -40,7 +40,7 @@ const (
 
 // Here freezes names on this client; one may be [freeze.All].
 func (z Freezer) Here(ctx context.Context, names []string, reason string) (freeze.Freeze, error) {
-	f := freeze.Freeze{By: z.Who, At: z.Now().UTC().Truncate(time.Second), Reason: reason}
+	f := freeze.Freeze{By: z.Who(ctx), At: z.Now().UTC().Truncate(time.Second), Reason: reason}
 	return f, z.recorded(ctx, "freeze", names, reason, func() error { return z.Gate.Set(ctx, names, f) })
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 
@@ -23,6 +24,7 @@ func placeSFTP(ctx context.Context, conn transport.Subsystems, home string, b he
 		return err
 	}
 	defer proc.Close()
+	go func() { _, _ = io.Copy(io.Discard, proc.Stderr()) }()
 	stop := context.AfterFunc(ctx, func() { _ = proc.Close() })
 	defer stop()
 	c, err := sftp.NewClientPipe(proc.Stdout(), proc.Stdin())

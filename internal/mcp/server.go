@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -68,12 +69,15 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// tokenMark begins the names of callers with a token.
+const tokenMark = "token "
+
 // caller says who makes a request: the name that the client gave itself, unless one is
 // known that it cannot choose.
 func (s *Server) caller(ss *mcp.ServerSession) bowline.Caller {
 	name := s.cfg.Name
 	if p := ss.InitializeParams(); name == "" && p != nil && p.ClientInfo != nil {
-		name = p.ClientInfo.Name
+		name = strings.TrimPrefix(p.ClientInfo.Name, tokenMark) // a token is proven, a name is not
 	}
 	who := s.cfg.Who
 	who.Surface, who.Client = bowline.SurfaceMCP, cmp.Or(line(name, 64), "unnamed")

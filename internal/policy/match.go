@@ -9,23 +9,41 @@ import (
 
 // Actor is who acts.
 type Actor struct {
-	User    string // person, or "token:NAME"
-	Surface string // "cli", "tui", "api", "mcp"...
-	Client  string // program that acts for the user, as it named itself
+	User    string // person
+	Surface string // "cli", "tui", "web", "api", "mcp"...
+	Client  string // program that acts for the user, as it named itself; with a token "token NAME"
 }
 
-// surfaceMCP is where a model acts.
-const surfaceMCP = "mcp"
+// surfaceMCP is where a model acts, surfaceWeb where a person does with a token that
+// only signs them in.
+const (
+	surfaceMCP = "mcp"
+	surfaceWeb = "web"
+)
+
+// TokenMark begins the client of whoever shows a token; no client may call itself so.
+const TokenMark = "token "
+
+// token is the name of the token that a program acts with; not ok where a person acts.
+func (a Actor) token() (name string, ok bool) {
+	name, ok = strings.CutPrefix(a.Client, TokenMark)
+	return name, ok && a.Surface != surfaceWeb
+}
 
 // String is the actor for people.
 func (a Actor) String() string {
+	name, token := a.token()
 	switch {
+	case a.Surface == surfaceMCP && token:
+		return "mcp:" + name
 	case a.Surface == surfaceMCP && a.Client != "":
 		return "mcp:" + a.Client
 	case a.Surface == surfaceMCP:
 		return "mcp"
-	case strings.HasPrefix(a.User, "token:") || a.User == "":
-		return a.User
+	case token:
+		return "token:" + name
+	case a.User == "":
+		return ""
 	}
 	return "user:" + a.User
 }
@@ -55,15 +73,15 @@ func (w Who) String() string {
 }
 
 func (w Who) matches(a Actor) bool {
-	token := strings.HasPrefix(a.User, "token:")
+	name, token := a.token()
 	switch w.kind {
 	case "any":
 		return true
 	case "mcp":
-		return a.Surface == surfaceMCP && glob(w.name, a.Client)
+		return a.Surface == surfaceMCP && (glob(w.name, a.Client) || token && glob(w.name, name))
 	case "token":
-		return token && glob(w.name, strings.TrimPrefix(a.User, "token:"))
-	case "user": // the person, not what a model does for them
+		return token && glob(w.name, name)
+	case "user": // the person, not what a program does for them
 		return a.Surface != surfaceMCP && !token && glob(w.name, a.User)
 	case "person":
 		return a.Surface != surfaceMCP && !token
@@ -93,7 +111,7 @@ func ParseActor(text, login string) (Actor, error) {
 	case "mcp":
 		return Actor{User: login, Surface: surfaceMCP, Client: name}, nil
 	case "token":
-		return Actor{User: text, Surface: "api"}, nil
+		return Actor{User: login, Surface: "api", Client: TokenMark + name}, nil
 	case "user":
 		return Actor{User: name, Surface: "cli"}, nil
 	}

@@ -155,7 +155,7 @@ func TestFirstMatchDecides(t *testing.T) {
 		rule(t, Rule{Name: "no disks", Decision: Deny}, "mkfs*"),
 	}}
 	model := Actor{User: "ann", Surface: "mcp", Client: "claude-code"}
-	ann, token := Actor{User: "ann", Surface: "cli"}, Actor{User: "token:ci-1", Surface: "api"}
+	ann, token := Actor{User: "ann", Surface: "cli"}, Actor{User: "ann", Surface: "api", Client: "token ci-1"}
 	sh := func(text string) []string { return []string{"sh", "-c", text} }
 	for _, tt := range []struct {
 		name string
@@ -181,7 +181,7 @@ func TestFirstMatchDecides(t *testing.T) {
 		{"profile", Request{Who: ann, Do: Run, Target: "db1", Profile: "script-x", Argv: []string{"id"}}, Deny, "script"},
 		{"reading is no run", Request{Who: ann, Do: Run, Target: "db1", Profile: "script-x", Argv: []string{"ls"}}, Allow, ""},
 		{"token", Request{Who: token, Do: Copy, Target: "web1"}, Deny, "tokens"},
-		{"other token", Request{Who: Actor{User: "token:x"}, Do: Copy, Target: "web1"}, Allow, ""},
+		{"other token", Request{Who: Actor{User: "ann", Surface: "api", Client: "token x"}, Do: Copy, Target: "web1"}, Allow, ""},
 		{"disks", Request{Who: ann, Do: Run, Target: "web1", Argv: sh("nice env mkfs.ext4 x")}, Deny, "no disks"},
 		{"disks in a plan", Request{Who: ann, Do: Plan, Target: "web1", Script: []byte("#!/bin/bash -e\nif x; then mkfs x; fi\n")}, Deny, "no disks"},
 		{"perhaps disks", Request{Who: ann, Do: Run, Target: "web1", Argv: sh("$X y")}, Deny, "no disks"},
@@ -328,6 +328,31 @@ func TestStrictestWins(t *testing.T) {
 		j := p.Judge(tt.e)
 		if j.Outcome != tt.want || j.Rule != tt.by {
 			t.Errorf("%s: %s by %q (%s), want %s by %q", tt.name, j.Outcome, j.Rule, j.Reason, tt.want, tt.by)
+		}
+	}
+}
+
+// TestTokensAreNoPersons: who acts with a token is a person in a browser, and a program
+// elsewhere.
+func TestTokensAreNoPersons(t *testing.T) {
+	for _, tt := range []struct {
+		a    Actor
+		want string
+	}{
+		{Actor{User: "ann", Surface: "cli"}, "any person user:ann"},
+		{Actor{User: "ann", Surface: "web", Client: "token laptop"}, "any person user:ann"},
+		{Actor{User: "ann", Surface: "api", Client: "token laptop"}, "any token token:laptop"},
+		{Actor{User: "ann", Surface: "mcp", Client: "token laptop"}, "any mcp mcp:laptop token token:laptop"},
+		{Actor{User: "ann", Surface: "mcp", Client: "laptop"}, "any mcp mcp:laptop"},
+	} {
+		var got []string
+		for _, text := range []string{"any", "person", "user:ann", "mcp", "mcp:laptop", "token", "token:laptop", "user:bob", "token:x"} {
+			if who(t, text)[0].matches(tt.a) {
+				got = append(got, text)
+			}
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%+v is %q, want %q", tt.a, got, tt.want)
 		}
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,7 +23,7 @@ import (
 
 // world is a server over this machine, and what its answers must look like.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	client *bowline.Client
 	server *serve.Server
 	url    string
@@ -52,7 +52,7 @@ type response struct {
 	} `json:"content"`
 }
 
-func newWorld(t *testing.T, config string) *world {
+func newWorld(t testing.TB, config string) *world {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "config"), 0o700); err != nil {
@@ -70,16 +70,22 @@ func newWorld(t *testing.T, config string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(s)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l, 0) }()
 	t.Cleanup(func() {
-		srv.CloseClientConnections()
-		srv.Close()
 		stop()
+		if err := <-done; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	w := &world{t: t, client: c, server: s, url: srv.URL, seen: map[string]bool{}}
+	w := &world{t: t, client: c, server: s, url: "http://" + l.Addr().String(), seen: map[string]bool{}}
 	resp, err := http.Get(w.url + "/openapi.json")
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +108,7 @@ func (w *world) token(user, scopes, targets string, profiles ...string) string {
 }
 
 // do sends a request of the API and checks the answer against the description.
-func (w *world) do(token, method, path string, body any) (int, map[string]any) {
+func (w *world) do(token, method, path string, body any, header ...string) (int, map[string]any) {
 	w.t.Helper()
 	var in io.Reader
 	switch b := body.(type) {
@@ -122,6 +128,9 @@ func (w *world) do(token, method, path string, body any) (int, map[string]any) {
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -230,6 +239,9 @@ func TestDescribed(t *testing.T) {
 		t.Errorf("%v", l)
 	}
 	ok("GET", "/sessions/"+id, nil)
+	if r := ok("GET", "/sessions/"+id+"/review", nil); r["digest"] != digest || r["operations"].([]any)[0].(o)["hunks"].([]any)[0].(o)["lines"].([]any)[0] != "+hi" {
+		t.Errorf("%v", r)
+	}
 	for _, bad := range []any{nil, o{"digest": "sha256:0"}} {
 		if code, doc := w.do(all, "POST", "/sessions/"+id+"/approve", bad); code < 400 {
 			t.Errorf("approved without what was read: %v", doc)
@@ -287,11 +299,108 @@ func TestDescribed(t *testing.T) {
 		w.seen[strings.TrimPrefix(path[strings.LastIndex(path, "/"):], "/")] = true
 	}
 	w.seen["resumeFleet"] = true
+	w.operate(t, all, file)
+	ok("POST", "/sessions/prune", o{"older_than_days": 0})
+	// Boxes are remote-only; their suite has a server for them.
+	for id, try := range map[string][2]string{"listBoxes": {"GET", "/targets/local/boxes"}, "getBox": {"GET", "/targets/local/boxes/web"}, "startBox": {"POST", "/targets/local/boxes/web/start"}, "stopBox": {"POST", "/targets/local/boxes/web/stop"}} {
+		if code, doc := w.do(all, try[0], try[1], nil); code != http.StatusForbidden || !strings.Contains(doc["detail"].(string), "remote-only") {
+			t.Errorf("%s: %d %v", id, code, doc)
+		}
+		w.seen[id] = true
+	}
 	for path, ops := range w.doc.Paths {
 		for method, op := range ops {
 			if !w.seen[op.ID] {
 				t.Errorf("%s %s (%s) was never answered well", method, path, op.ID)
 			}
+		}
+	}
+}
+
+// works carries out what is submitted, until stop is called.
+func (w *world) works(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	worked := make(chan error, 1)
+	go func() { worked <- w.client.ServeWork(ctx, bowline.WorkOptions{}) }()
+	return func() {
+		cancel()
+		if err := <-worked; err != nil {
+			t.Errorf("ServeWork = %v", err)
+		}
+	}
+}
+
+// operate submits work, has it done, and follows it.
+func (w *world) operate(t *testing.T, all, file string) {
+	t.Helper()
+	stop := w.works(t)
+	type o = map[string]any
+	request := o{"verb": "run", "selector": "local", "run": o{"argv": []string{"echo", "hi"}}}
+	code, first := w.do(all, "POST", "/operations", request, "Idempotency-Key", "k1")
+	if code != http.StatusAccepted {
+		t.Fatalf("%d %v", code, first)
+	}
+	if code, again := w.do(all, "POST", "/operations", request, "Idempotency-Key", "k1"); code != http.StatusAccepted || again["id"] != first["id"] {
+		t.Errorf("the same again: %d %v", code, again)
+	}
+	request["run"] = o{"argv": []string{"echo", "ho"}}
+	if code, other := w.do(all, "POST", "/operations", request, "Idempotency-Key", "k1"); code != http.StatusConflict {
+		t.Errorf("another with the same key: %d %v", code, other)
+	}
+	id := first["id"].(string)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/api/v1/operations/"+id+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+all)
+	req.Header.Set("Accept", "text/event-stream")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err != nil || !strings.Contains(string(text), "event: stdout") || !strings.Contains(string(text), "event: result") || !strings.Contains(string(text), "id: 1\n") {
+		t.Errorf("%v in %s", err, text)
+	}
+	w.seen["watchOperation"] = true
+	if code, done := w.do(all, "GET", "/operations/"+id, nil); code != http.StatusOK || done["state"] != "succeeded" || done["tasks"].([]any)[0].(o)["stdout"] != "aGkK" {
+		t.Errorf("%d %v", code, done)
+	}
+	if _, list := w.do(all, "GET", "/operations?limit=1", nil); len(list["operations"].([]any)) != 1 {
+		t.Errorf("%v", list)
+	}
+	if code, doc := w.do(all, "POST", "/operations/"+id+"/cancel", nil); code != http.StatusOK || doc["state"] != "succeeded" {
+		t.Errorf("cancelling what is over: %d %v", code, doc)
+	}
+	if code, doc := w.do(w.token("bob", "read,plan", ""), "POST", "/operations", request); code != http.StatusForbidden {
+		t.Errorf("without the scope: %d %v", code, doc)
+	}
+	// A token that ends before its work begins begins nothing.
+	stop()
+	gone, secret, err := w.client.CreateToken(t.Context(), bowline.TokenRequest{Name: "gone", Scopes: "read,run", Expires: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, late := w.do(secret, "POST", "/operations", o{"verb": "run", "selector": "local", "run": o{"argv": []string{"echo", "hi"}}})
+	if code != http.StatusAccepted {
+		t.Fatalf("%d %v", code, late)
+	}
+	if err := w.client.RevokeToken(t.Context(), gone.ID); err != nil {
+		t.Fatal(err)
+	}
+	defer w.works(t)()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		op, err := w.client.Operation(t.Context(), late["id"].(string))
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("%+v, %v", op, err)
+		}
+		if op.State == bowline.WorkFailed {
+			break
+		}
+		if op.State == bowline.WorkSucceeded {
+			t.Fatal("a revoked token's work was done")
 		}
 	}
 }

@@ -1,5 +1,6 @@
 // Package store is the contract of where a client keeps its sessions: what was
-// planned, who decided, and what became of it. Implementations: store/sqlite.
+// planned, who decided, and what became of it. Implementations: store/sqlite
+// and store/postgres, which share store/sqlstore.
 //
 // # Life of a session
 //
@@ -26,6 +27,7 @@ var (
 	ErrExists   = errors.New("it exists already")
 	ErrStale    = errors.New("it changed meanwhile")
 	ErrMove     = errors.New("not a legal move")
+	ErrNewer    = errors.New("a newer version of bowline made it; use that one")
 )
 
 // Session is one reviewed change as the client keeps it. Times are in UTC, to the

@@ -105,7 +105,7 @@ func podmanCommand(env []string, line string) *exec.Cmd {
 // boxTools are what the image has of this machine, with their libraries.
 var boxTools = []string{
 	"sh", "bash", "dash", "cat", "ls", "id", "env", "mkdir", "chown", "chmod", "rm", "cp", "mv", "ln", "touch", "sleep", "true", "false", "echo", "test", "tee", "tar", "head", "tail",
-	"grep", "sed", "stat", "find", "wc", "hostname", "uname", "whoami", "tty", "stty", "useradd", "usermod", "groupadd", "getent", "sshd", "ssh-keygen", "git", "git-receive-pack", "git-upload-pack", "kill", "dd", "sort", "pwd", "seq", "install",
+	"grep", "sed", "stat", "find", "wc", "hostname", "uname", "whoami", "tty", "stty", "useradd", "usermod", "groupadd", "getent", "sshd", "ssh-keygen", "git", "git-receive-pack", "git-upload-pack", "kill", "dd", "sort", "pwd", "seq", "install", "sha256sum",
 }
 
 // boxRoot makes the tree of the image once a machine.
@@ -115,7 +115,7 @@ func boxRoot(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := filepath.Join(cache, "bowline-test", "box-2")
+	root := filepath.Join(cache, "bowline-test", "box-3")
 	if _, err := os.Stat(root + "/etc/passwd"); err == nil {
 		return root
 	}

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/bowline-sh/bowline/internal/frame"
 	"github.com/bowline-sh/bowline/internal/transport"
+	"github.com/bowline-sh/bowline/internal/transport/framed"
 	"github.com/bowline-sh/bowline/target"
 )
 
@@ -228,37 +228,20 @@ func (c *conn) Subsystem(ctx context.Context, name string) (transport.Process, e
 }
 
 func (c *conn) open(ctx context.Context, verb string, body any) (transport.Process, error) {
-	if err := context.Cause(ctx); err != nil {
+	p, err := framed.Open(ctx, c.c, verb, body)
+	if err != nil {
 		return nil, err
 	}
-	p := &process{accepted: make(chan struct{}), done: make(chan struct{})}
-	call, err := c.c.Open(verb, body, func(json.RawMessage) { p.accept() })
-	if err != nil {
-		return nil, fmt.Errorf("start command: %w: %w", transport.ErrLost, err)
-	}
-	p.call = call
-	go p.wait()
-	select {
-	case <-p.accepted:
-		return p, nil
-	case <-p.done:
-		if p.end.Why == "" && p.err == nil { // it ended at once
-			return p, nil
-		}
-		return nil, p.failed()
-	case <-ctx.Done():
-		_ = p.Close()
-		return nil, fmt.Errorf("start command: %w", context.Cause(ctx))
-	}
+	return p, nil
 }
 
 // Dial connects to a socket as seen from the target, see [link.Link.Dial].
 func (c *conn) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	p, err := c.open(ctx, verbDial, dial{network, addr})
+	p, err := framed.Open(ctx, c.c, verbDial, dial{network, addr})
 	if err != nil {
 		return nil, err
 	}
-	return stream{p.(*process), target.Target{Name: c.t.Name}}, nil
+	return stream{p, target.Target{Name: c.t.Name}}, nil
 }
 
 // Keep starts a process that stays as long as the link does, or finds the one that was
@@ -275,20 +258,20 @@ func (c *conn) Keep(ctx context.Context, line string, only bool) (string, error)
 		return "", fmt.Errorf("keep a process: %w", err)
 	}
 	if res.Why != "" {
-		return "", (&process{end: ended{Why: res.Why}}).failed()
+		return "", framed.Ended{Why: res.Why}.Err()
 	}
 	return res.First, nil
 }
 
 // stream is a connection that the background process carries. It has no deadlines.
 type stream struct {
-	p  *process
+	p  *framed.Process
 	to target.Target
 }
 
-func (s stream) Read(b []byte) (int, error)       { return s.p.call.Stdout.Read(b) }
-func (s stream) Write(b []byte) (int, error)      { return s.p.call.Stdin.Write(b) }
-func (s stream) CloseWrite() error                { return s.p.call.Stdin.Close() }
+func (s stream) Read(b []byte) (int, error)       { return s.p.Call.Stdout.Read(b) }
+func (s stream) Write(b []byte) (int, error)      { return s.p.Call.Stdin.Write(b) }
+func (s stream) CloseWrite() error                { return s.p.Call.Stdin.Close() }
 func (s stream) Close() error                     { return s.p.Close() }
 func (s stream) LocalAddr() net.Addr              { return addr("local") }
 func (s stream) RemoteAddr() net.Addr             { return addr(s.to.Name) }
@@ -302,52 +285,3 @@ type addr string
 
 func (addr) Network() string  { return "warm" }
 func (a addr) String() string { return string(a) }
-
-// process is one that the background process follows; see [transport.Process].
-type process struct {
-	call     *frame.Call
-	accepted chan struct{}
-	once     sync.Once
-	done     chan struct{} // closed when end and err are set
-	end      ended
-	err      error
-}
-
-func (p *process) accept() { p.once.Do(func() { close(p.accepted) }) }
-
-func (p *process) wait() {
-	p.err = p.call.Wait(context.Background(), &p.end)
-	close(p.done)
-}
-
-// failed is the error of a process that did not end by itself.
-func (p *process) failed() error {
-	switch {
-	case p.err != nil:
-		return fmt.Errorf("the background process that held the link is gone: %w: %w", transport.ErrLost, p.err)
-	case p.end.Why == whyBusy:
-		return fmt.Errorf("start command: %w", transport.ErrBusy)
-	case p.end.Why == whyNone:
-		return transport.ErrNoSubsystem
-	case p.end.Why == whyLost:
-		return fmt.Errorf("run command: %w", transport.ErrLost)
-	}
-	return errors.New(p.end.Why)
-}
-
-func (p *process) Stdin() io.WriteCloser { return p.call.Stdin }
-func (p *process) Stdout() io.Reader     { return p.call.Stdout }
-func (p *process) Stderr() io.Reader     { return p.call.Stderr }
-
-func (p *process) Wait() (transport.Exit, error) {
-	<-p.done
-	if p.err != nil || p.end.Why != "" {
-		return transport.Exit{}, p.failed()
-	}
-	return p.end.Exit, nil
-}
-
-func (p *process) Close() error {
-	p.call.Cancel()
-	return nil
-}

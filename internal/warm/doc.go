@@ -125,16 +125,3 @@ type said struct {
 	First string `json:"first"`
 	Why   string `json:"why,omitempty"` // as in ended
 }
-
-// ended is the result of both. Why is how the process could not be started or followed:
-// busy, lost, none, or other text; "" for its exit.
-type ended struct {
-	Exit transport.Exit `json:"exit"`
-	Why  string         `json:"why,omitempty"`
-}
-
-const (
-	whyBusy = "busy"
-	whyLost = "lost"
-	whyNone = "none"
-)

@@ -24,6 +24,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/frame"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/transport"
+	"github.com/bowline-sh/bowline/internal/transport/framed"
 	"github.com/bowline-sh/bowline/target"
 )
 
@@ -334,27 +335,9 @@ func (p processes) handle(ctx context.Context, r *frame.Request) (any, error) {
 	}
 	proc, err := p.start(ctx, r.Verb, body)
 	if err != nil {
-		return ended{Why: why(err)}, nil
+		return framed.Ended{Why: framed.Why(err)}, nil
 	}
-	defer proc.Close()
-	stop := context.AfterFunc(ctx, func() { _ = proc.Close() })
-	defer stop()
-	if err := r.Event(struct{}{}); err != nil { // it was accepted
-		return nil, err
-	}
-	go func() {
-		_, _ = io.Copy(proc.Stdin(), r.Stdin) // either side may stop first
-		_ = proc.Stdin().Close()
-	}()
-	var out sync.WaitGroup
-	out.Go(func() { pump(r.Stdout, proc.Stdout()) })
-	out.Go(func() { pump(r.Stderr, proc.Stderr()) })
-	out.Wait()
-	exit, err := proc.Wait()
-	if err != nil {
-		return ended{Why: why(err)}, nil
-	}
-	return ended{Exit: exit}, nil
+	return framed.Follow(ctx, r, proc)
 }
 
 // dial hands on a connection to a socket of the target.
@@ -365,7 +348,7 @@ func (p processes) dial(ctx context.Context, r *frame.Request) (any, error) {
 	}
 	conn, err := p.l.Dial(ctx, body.Network, body.Addr)
 	if err != nil {
-		return ended{Why: why(err)}, nil
+		return framed.Ended{Why: framed.Why(err)}, nil
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
@@ -381,9 +364,9 @@ func (p processes) dial(ctx context.Context, r *frame.Request) (any, error) {
 	_, err = io.Copy(r.Stdout, conn)
 	_ = r.Stdout.Close()
 	if err != nil {
-		return ended{Why: whyLost}, nil
+		return framed.Ended{Why: framed.WhyLost}, nil
 	}
-	return ended{}, nil
+	return framed.Ended{}, nil
 }
 
 // standing is a process that stays as long as its link.
@@ -423,7 +406,7 @@ func (p processes) keep(ctx context.Context, r *frame.Request) (any, error) {
 	case <-st.ready:
 	}
 	if st.err != nil {
-		return said{Why: why(st.err)}, nil
+		return said{Why: framed.Why(st.err)}, nil
 	}
 	return said{First: st.first}, nil
 }
@@ -455,15 +438,6 @@ func (s *Server) stand(key standingKey, st *standing) {
 	}
 }
 
-// pump copies output, and reads on where nobody wants it any more.
-func pump(to io.WriteCloser, from io.Reader) {
-	_, err := io.Copy(to, from)
-	if err != nil {
-		_, _ = io.Copy(io.Discard, from)
-	}
-	_ = to.Close()
-}
-
 func (p processes) start(ctx context.Context, verb string, body start) (transport.Process, error) {
 	switch {
 	case verb == verbSubsystem:
@@ -474,18 +448,6 @@ func (p processes) start(ctx context.Context, verb string, body start) (transpor
 		return p.l.Start(ctx, body.Line)
 	}
 	return nil, fmt.Errorf("unknown verb %q", verb)
-}
-
-func why(err error) string {
-	switch {
-	case errors.Is(err, transport.ErrBusy):
-		return whyBusy
-	case errors.Is(err, transport.ErrNoSubsystem):
-		return whyNone
-	case errors.Is(err, transport.ErrLost):
-		return whyLost
-	}
-	return err.Error()
 }
 
 // calls hands on calls of a helper, which neither end notices.
@@ -503,8 +465,8 @@ func (h calls) handle(ctx context.Context, r *frame.Request) (any, error) {
 		_ = call.Stdin.Close()
 	}()
 	var out sync.WaitGroup
-	out.Go(func() { pump(r.Stdout, call.Stdout) })
-	out.Go(func() { pump(r.Stderr, call.Stderr) })
+	out.Go(func() { framed.Pump(r.Stdout, call.Stdout) })
+	out.Go(func() { framed.Pump(r.Stderr, call.Stderr) })
 	out.Wait()
 	var result json.RawMessage
 	if err := call.Wait(ctx, &result); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,7 +35,7 @@ func newActs(ctx context.Context) *acts { return &acts{ctx: ctx, all: map[string
 const beginTime = 400 * time.Millisecond
 
 // start runs do, unless something is done to the session already.
-func (a *acts) start(ctx context.Context, id string, do func(context.Context, func(bowline.Progress)) error) error {
+func (a *acts) start(ctx context.Context, id string, do func(ctx context.Context, say func(line string)) error) error {
 	a.mu.Lock()
 	if x := a.all[id]; x != nil {
 		select {
@@ -49,7 +50,7 @@ func (a *acts) start(ctx context.Context, id string, do func(context.Context, fu
 	a.mu.Unlock()
 	go func() {
 		// It goes on when the browser leaves: half an apply helps nobody.
-		err := do(context.WithoutCancel(ctx), x.progress)
+		err := do(context.WithoutCancel(ctx), x.add)
 		x.end(err)
 	}()
 	select {
@@ -60,11 +61,16 @@ func (a *acts) start(ctx context.Context, id string, do func(context.Context, fu
 	}
 }
 
-// under reports whether something is being done to a session, or just was.
-func (a *acts) under(id string) bool {
+// of returns what is or was done to a session or fleet, nil for nothing.
+func (a *acts) of(id string) *action {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	x := a.all[id]
+	return a.all[id]
+}
+
+// under reports whether something is being done to a session, or just was.
+func (a *acts) under(id string) bool {
+	x := a.of(id)
 	if x == nil {
 		return false
 	}
@@ -74,10 +80,6 @@ func (a *acts) under(id string) bool {
 	default:
 		return true
 	}
-}
-
-func (x *action) progress(p bowline.Progress) {
-	x.add(fmt.Sprintf("%d %s %s", p.Op, p.What, p.Text))
 }
 
 // maxLines bounds what is kept of an action's progress.
@@ -107,47 +109,104 @@ func (x *action) after(n int) ([]string, <-chan struct{}) {
 	return x.lines[min(n, len(x.lines)):], x.more
 }
 
-// follow streams what becomes of a session.
+// stream sends events to a browser.
+type stream struct {
+	w  http.ResponseWriter
+	rc *http.ResponseController
+}
+
+func newStream(w http.ResponseWriter) stream {
+	w.Header().Set("Content-Type", "text/event-stream")
+	return stream{w, http.NewResponseController(w)}
+}
+
+// send reports whether the reader is still there.
+func (s stream) send(event, line string) bool {
+	if s.rc.SetWriteDeadline(time.Now().Add(10*time.Second)) != nil {
+		return false
+	}
+	if _, err := fmt.Fprintf(s.w, "event: %s\ndata: %s\n\n", event, strings.ReplaceAll(text(line), "\n", " ")); err != nil {
+		return false
+	}
+	return s.rc.Flush() == nil
+}
+
+// follow streams what becomes of a session: the events of the operation that its page
+// names, or of what this process does to it.
 func (s *Site) follow(w http.ResponseWriter, r *http.Request) error {
 	x, err := s.find(r)
 	if err != nil {
 		return err
 	}
-	s.acts.mu.Lock()
-	a := s.acts.all[x.ID]
-	s.acts.mu.Unlock()
-	w.Header().Set("Content-Type", "text/event-stream")
-	rc := http.NewResponseController(w)
-	send := func(event, data string) bool {
-		if rc.SetWriteDeadline(time.Now().Add(10*time.Second)) != nil {
-			return false
-		}
-		if _, err := fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, data); err != nil {
-			return false
-		}
-		return rc.Flush() == nil
-	}
-	if a == nil {
-		send("status", string(x.Status))
+	if op := r.URL.Query().Get("op"); op != "" && s.about(r.Context(), op, x.ID) {
+		s.followOperation(newStream(w), r, op)
 		return nil
 	}
+	to := newStream(w)
+	a := s.acts.of(x.ID)
+	if a == nil {
+		s.followStatus(to, r, x)
+		return nil
+	}
+	a.follow(to, r.Context())
+	return nil
+}
+
+func (s *Site) followOperation(to stream, r *http.Request, op string) {
+	for e, err := range s.cfg.Client.WatchOperation(r.Context(), op, 0) {
+		if err != nil {
+			return // the reader left, or comes back
+		}
+		if line := progressLine(e); line != "" && !to.send("progress", line) {
+			return
+		}
+	}
+	to.send("end", "")
+}
+
+// statusEvery is how often a session is looked at that somebody else works on.
+const statusEvery = time.Second
+
+// followStatus waits until a session is in another state.
+func (s *Site) followStatus(to stream, r *http.Request, x bowline.Session) {
+	tick := time.NewTicker(statusEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case <-tick.C:
+		}
+		now, err := s.cfg.Client.Session(r.Context(), x.ID)
+		if err != nil || now.Status != x.Status {
+			to.send("end", "")
+			return
+		}
+		if !to.send("alive", "") {
+			return
+		}
+	}
+}
+
+// follow streams the lines of an action until it ends.
+func (x *action) follow(to stream, ctx context.Context) {
 	for n := 0; ; {
-		lines, more := a.after(n)
+		lines, more := x.after(n)
 		for _, l := range lines {
-			if !send("progress", l) {
-				return nil
+			if !to.send("progress", l) {
+				return
 			}
 			n++
 		}
 		select {
-		case <-a.done:
-			if rest, _ := a.after(n); len(rest) == 0 {
-				send("end", "")
-				return nil
+		case <-x.done:
+			if rest, _ := x.after(n); len(rest) == 0 {
+				to.send("end", "")
+				return
 			}
 		case <-more:
-		case <-r.Context().Done():
-			return nil
+		case <-ctx.Done():
+			return
 		}
 	}
 }

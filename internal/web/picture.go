@@ -5,11 +5,7 @@ import (
 	"fmt"
 	"html"
 	"io"
-	"path"
 	"strings"
-
-	"github.com/alecthomas/chroma/v2"
-	"github.com/alecthomas/chroma/v2/lexers"
 
 	"github.com/bowline-sh/bowline/internal/neutral"
 	"github.com/bowline-sh/bowline/internal/review"
@@ -65,14 +61,14 @@ type part struct{ Text, Class string }
 func (v sessionView) picture(row review.Row) picture {
 	d := v.Doc.Diff(row.N)
 	p := picture{Note: d.Note, Cut: d.Cut, Split: v.Split}
-	lexer := lexerOf(row.Subject)
+	lang := languageOf(row.Subject)
 	for _, h := range d.Hunks {
 		out := hunk{Head: h.Header()}
 		if v.Split {
-			out.Rows = splitRows(h.Lines, lexer)
+			out.Rows = splitRows(h.Lines, lang)
 		} else {
 			for _, l := range h.Lines {
-				c := cellOf(l, lexer)
+				c := cellOf(l, lang)
 				left := c
 				left.N = l.Old
 				out.Rows = append(out.Rows, pair{left, cell{N: l.New}})
@@ -84,18 +80,18 @@ func (v sessionView) picture(row review.Row) picture {
 }
 
 // splitRows sets what was removed beside what was added in its place.
-func splitRows(lines []review.Line, lexer chroma.Lexer) []pair {
+func splitRows(lines []review.Line, lang language) []pair {
 	var out []pair
 	var del, ins []review.Line
 	flush := func() {
 		for i := range max(len(del), len(ins)) {
 			var p pair
 			if i < len(del) {
-				p.Left = cellOf(del[i], lexer)
+				p.Left = cellOf(del[i], lang)
 				p.Left.N = del[i].Old
 			}
 			if i < len(ins) {
-				p.Right = cellOf(ins[i], lexer)
+				p.Right = cellOf(ins[i], lang)
 				p.Right.N = ins[i].New
 			}
 			out = append(out, p)
@@ -110,7 +106,7 @@ func splitRows(lines []review.Line, lexer chroma.Lexer) []pair {
 			ins = append(ins, l)
 		default:
 			flush()
-			c := cellOf(l, lexer)
+			c := cellOf(l, lang)
 			left, right := c, c
 			left.N, right.N = l.Old, l.New
 			out = append(out, pair{left, right})
@@ -120,7 +116,7 @@ func splitRows(lines []review.Line, lexer chroma.Lexer) []pair {
 	return out
 }
 
-func cellOf(l review.Line, lexer chroma.Lexer) cell {
+func cellOf(l review.Line, lang language) cell {
 	c := cell{NoEOL: l.NoEOL}
 	switch l.Kind {
 	case review.Deleted:
@@ -133,7 +129,7 @@ func cellOf(l review.Line, lexer chroma.Lexer) cell {
 	if len(l.Spans) > 0 {
 		c.Parts = marked(l)
 	} else {
-		c.Parts = coloured(l.Text, lexer)
+		c.Parts = lang.coloured(l.Text)
 	}
 	return c
 }
@@ -147,47 +143,4 @@ func marked(l review.Line) []part {
 		at = s.End
 	}
 	return append(out, part{neutral.Text(l.Text[at:]), ""})
-}
-
-// maxColoured bounds the lines that are given colours, in bytes: a lexer's time grows
-// with what it reads, and who writes the line chooses it.
-const maxColoured = 400
-
-// lexerOf finds the language of a file by its name; nil for none.
-func lexerOf(subject string) chroma.Lexer {
-	return lexers.Match(path.Base(subject))
-}
-
-// coloured cuts a line into pieces by their kind.
-func coloured(line string, lexer chroma.Lexer) []part {
-	if lexer == nil || len(line) > maxColoured || strings.TrimSpace(line) == "" {
-		return []part{{neutral.Text(line), ""}}
-	}
-	tokens, err := chroma.Tokenise(lexer, nil, line)
-	if err != nil {
-		return []part{{neutral.Text(line), ""}}
-	}
-	var out []part
-	for _, t := range tokens {
-		out = append(out, part{neutral.Text(strings.TrimSuffix(t.Value, "\n")), kindOf(t.Type)})
-	}
-	return out
-}
-
-func kindOf(t chroma.TokenType) string {
-	switch {
-	case t.InCategory(chroma.Comment):
-		return "t-comment"
-	case t.InCategory(chroma.Keyword):
-		return "t-word"
-	case t.InSubCategory(chroma.LiteralString):
-		return "t-string"
-	case t.InSubCategory(chroma.LiteralNumber):
-		return "t-number"
-	case t.InCategory(chroma.Name):
-		if t == chroma.NameTag || t == chroma.NameAttribute || t == chroma.NameBuiltin {
-			return "t-name"
-		}
-	}
-	return ""
 }

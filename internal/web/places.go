@@ -132,6 +132,7 @@ func did(e bowline.AuditEntry) string {
 type fleetView struct {
 	bowline.Fleet
 	Documents []*review.Document // of the classes' examples
+	Following bool               // this process does something to it
 }
 
 // Waits reports whether a class waits for a decision.
@@ -167,11 +168,26 @@ func (s *Site) fleet(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v := fleetView{Fleet: f}
+	v := fleetView{Fleet: f, Following: s.acts.under(f.ID)}
 	for _, c := range f.Classes {
 		v.Documents = append(v.Documents, review.New(review.Input{Plan: c.Example.Plan, Contents: c.Example.Contents}))
 	}
 	s.show(w, r, http.StatusOK, fleetPage(s.frame(r, f.ID), v))
+	return nil
+}
+
+// followFleet streams what this process does to a fleet.
+func (s *Site) followFleet(w http.ResponseWriter, r *http.Request) error {
+	f, err := s.findFleet(r)
+	if err != nil {
+		return err
+	}
+	to := newStream(w)
+	if a := s.acts.of(f.ID); a != nil {
+		a.follow(to, r.Context())
+	} else {
+		to.send("end", "")
+	}
 	return nil
 }
 
@@ -221,9 +237,15 @@ type doingAll func(*bowline.Client, context.Context, string, bowline.ApplyOption
 func (s *Site) actOnFleet(do doingAll) func(r *http.Request, f bowline.Fleet) error {
 	return func(r *http.Request, f bowline.Fleet) error {
 		waves := r.PostFormValue("waves")
-		return s.acts.start(r.Context(), f.ID, func(ctx context.Context, _ func(bowline.Progress)) error {
+		return s.acts.start(r.Context(), f.ID, func(ctx context.Context, say func(line string)) error {
 			var failed error
-			_, err := do(s.cfg.Client, ctx, f.ID, bowline.ApplyOptions{}, bowline.FleetOptions{Waves: waves}, bowline.FleetWatch{Ended: func(m bowline.MemberResult) { failed = errors.Join(failed, m.Err) }})
+			_, err := do(s.cfg.Client, ctx, f.ID, bowline.ApplyOptions{}, bowline.FleetOptions{Waves: waves}, bowline.FleetWatch{
+				Began: func(target string) { say(target + " begins") },
+				Ended: func(m bowline.MemberResult) {
+					say(m.Session.Target + " " + string(m.Class))
+					failed = errors.Join(failed, m.Err)
+				},
+			})
 			return errors.Join(err, failed)
 		})
 	}

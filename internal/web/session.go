@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -31,11 +32,13 @@ func (s *Site) find(r *http.Request) (bowline.Session, error) {
 type sessionView struct {
 	bowline.Session
 	Doc       *review.Document
-	Split     bool // diffs side by side
-	From      int  // operation whose diffs come first
-	Secret    int  // operation whose secret content is shown
-	Following bool // something is being done to it
-	Two       bool // two persons must approve
+	Split     bool   // diffs side by side
+	From      int    // operation whose diffs come first
+	Secret    int    // operation whose secret content is shown
+	Following bool   // something is being done to it
+	Operation string // that does it, as the address says
+	Failed    error  // how the operation failed
+	Two       bool   // two persons must approve
 }
 
 // shownDiffs is how many diffs a page holds; the others are a click away. openDiffs is
@@ -53,6 +56,14 @@ func (v sessionView) Shown(i int, row review.Row) bool {
 // Open reports whether a row is unfolded: those that a person must see, and the first.
 func (v sessionView) Open(i int, row review.Row) bool {
 	return row.Severity() >= review.Medium && i < shownDiffs || i < openDiffs || i+1 == v.From || row.N == v.Secret
+}
+
+// Query names the operation that the page follows.
+func (v sessionView) Query() string {
+	if v.Operation == "" {
+		return ""
+	}
+	return "?op=" + url.QueryEscape(v.Operation)
 }
 
 // Facts are the properties of a row. Where its diff says it, digests and times are noise.
@@ -131,10 +142,15 @@ func (s *Site) session(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	q := r.URL.Query()
-	v := sessionView{Session: x, Split: q.Get("view") == "split", From: count(q.Get("from")), Secret: count(q.Get("secret")), Following: s.acts.under(x.ID) || x.Status == plan.Applying,
+	v := sessionView{Session: x, Split: q.Get("view") == "split", From: count(q.Get("from")), Secret: count(q.Get("secret")), Operation: q.Get("op"), Following: s.acts.under(x.ID) || x.Status == plan.Applying || s.goesOn(r.Context(), q.Get("op"), x.ID),
 		Doc: review.New(review.Input{Plan: x.Plan, Contents: x.Contents, Digest: x.Digest, Now: time.Now(), Others: s.inEffect(r.Context(), x)})}
 	if a, err := s.cfg.Client.ExplainPlan(r.Context(), x.ID); err == nil {
 		v.Two = a.Decision == "require-two"
+	}
+	if v.Operation != "" && s.about(r.Context(), v.Operation, x.ID) {
+		v.Failed = s.outcome(r.Context(), v.Operation)
+	} else {
+		v.Operation = ""
 	}
 	s.show(w, r, http.StatusOK, sessionPage(s.frame(r, x.ID), v))
 	return nil
@@ -211,10 +227,8 @@ func (s *Site) act(do doing) func(w http.ResponseWriter, r *http.Request) error 
 		if err != nil {
 			return err
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		window := time.Duration(count(r.PostFormValue("confirm"))) * time.Second
-		if err := s.acts.start(r.Context(), x.ID, func(ctx context.Context, p func(bowline.Progress)) error {
-			_, err := do(s.cfg.Client, ctx, x.ID, bowline.ApplyOptions{Progress: p, Confirm: window})
+		if err := s.acts.start(r.Context(), x.ID, func(ctx context.Context, say func(string)) error {
+			_, err := do(s.cfg.Client, ctx, x.ID, bowline.ApplyOptions{Progress: func(p bowline.Progress) { say(fmt.Sprintf("%d %s %s", p.Op, p.What, p.Text)) }})
 			return err
 		}); err != nil {
 			return err
@@ -225,4 +239,39 @@ func (s *Site) act(do doing) func(w http.ResponseWriter, r *http.Request) error 
 
 func confirm(c *bowline.Client, ctx context.Context, id string, _ bowline.ApplyOptions) (bowline.SessionResult, error) {
 	return c.Confirm(ctx, id)
+}
+
+// part makes a new session of the operations that were ticked.
+func (s *Site) part(w http.ResponseWriter, r *http.Request) error {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm*16)
+	x, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	if err := r.ParseForm(); err != nil {
+		return diag.New(diag.Usage, "read form", "", "%w", err)
+	}
+	var keep []int
+	for _, n := range r.PostForm["op"] {
+		keep = append(keep, count(n))
+	}
+	made, err := s.cfg.Client.Select(r.Context(), x.ID, bowline.Selection{Keep: keep})
+	if err != nil {
+		return err
+	}
+	return back(w, r, made.ID)
+}
+
+// drift compares the target with what a session left.
+func (s *Site) drift(w http.ResponseWriter, r *http.Request) error {
+	x, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	d, err := s.cfg.Client.Drift(r.Context(), x.ID)
+	if err != nil {
+		return err
+	}
+	s.show(w, r, http.StatusOK, driftPage(s.frame(r, "Since "+x.ID), x.ID, d))
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/a-h/templ"
@@ -42,9 +43,12 @@ func New(ctx context.Context, cfg Config) *Site {
 // Register adds the pages to mux.
 func (s *Site) Register(mux *http.ServeMux) {
 	mux.Handle("GET /static/", http.FileServerFS(static))
-	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) { s.show(w, r, http.StatusOK, s.loginPage("", r.URL.Query().Get("once"))) })
+	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
+		s.show(w, r, http.StatusOK, s.loginPage("", r.URL.Query().Get("once")))
+	})
 	mux.HandleFunc("POST /login", s.signIn)
 	s.registerElsewhere(mux)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.show(w, r, http.StatusNotFound, missingPage()) })
 	mux.HandleFunc("POST /logout", s.signOut)
 	page := func(pattern string, scope bowline.Scope, h func(w http.ResponseWriter, r *http.Request) error) {
 		mux.Handle(pattern, s.cfg.Desk.Let(scope, "web", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -57,11 +61,20 @@ func (s *Site) Register(mux *http.ServeMux) {
 	page("GET /s/{id}", bowline.ScopeRead, s.session)
 	page("GET /s/{id}/events", bowline.ScopeRead, s.follow)
 	page("POST /s/{id}/approve", bowline.ScopeApprove, s.approve)
+	page("POST /s/{id}/select", bowline.ScopePlan, s.part)
+	page("GET /s/{id}/drift", bowline.ScopeRead, s.drift)
 	page("POST /s/{id}/reject", bowline.ScopeApprove, s.reject)
-	page("POST /s/{id}/apply", bowline.ScopeApply, s.act((*bowline.Client).Apply))
+	page("POST /s/{id}/apply", bowline.ScopeApply, s.submit(bowline.OperationApply))
 	page("POST /s/{id}/resume", bowline.ScopeApply, s.act((*bowline.Client).Resume))
 	page("GET /targets", bowline.ScopeRead, s.targets)
 	page("POST /targets/{name}/test", bowline.ScopeRun, s.test)
+	page("GET /f/{id}/events", bowline.ScopeRead, s.followFleet)
+	page("GET /work", bowline.ScopeRead, s.works)
+	page("GET /work/{id}", bowline.ScopeRead, s.work)
+	page("GET /work/{id}/events", bowline.ScopeRead, s.followWork)
+	page("GET /boxes", bowline.ScopeApply, s.boxes)
+	page("POST /boxes/{target}/{box}/start", bowline.ScopeApply, s.onBox((*bowline.Client).StartBox))
+	page("POST /boxes/{target}/{box}/stop", bowline.ScopeApply, s.onBox((*bowline.Client).StopBox))
 	page("GET /audit", bowline.ScopeRead, s.audit)
 	page("GET /f/{id}", bowline.ScopeRead, s.fleet)
 	page("POST /f/{id}/approve", bowline.ScopeApprove, s.onFleet(s.approveFleet))
@@ -69,7 +82,7 @@ func (s *Site) Register(mux *http.ServeMux) {
 	page("POST /f/{id}/apply", bowline.ScopeApply, s.onFleet(s.actOnFleet((*bowline.Client).ApplyFleet)))
 	page("POST /f/{id}/rollback", bowline.ScopeApply, s.onFleet(s.actOnFleet((*bowline.Client).RollbackFleet)))
 	page("POST /s/{id}/confirm", bowline.ScopeApply, s.act(confirm))
-	page("POST /s/{id}/rollback", bowline.ScopeApply, s.act((*bowline.Client).Rollback))
+	page("POST /s/{id}/rollback", bowline.ScopeApply, s.submit(bowline.OperationRollback))
 }
 
 // show answers with a page.
@@ -143,7 +156,10 @@ type link struct{ To, Text, Current string }
 
 // Links are those places.
 func (f frame) Links() []link {
-	out := []link{{To: "/", Text: "Sessions"}, {To: "/targets", Text: "Targets"}, {To: "/audit", Text: "Audit"}}
+	out := []link{{To: "/", Text: "Sessions"}, {To: "/targets", Text: "Targets"}, {To: "/work", Text: "Work"}, {To: "/audit", Text: "Audit"}}
+	if f.May(bowline.ScopeApply) { // listing them asks the server's Podman
+		out = slices.Insert(out, 3, link{To: "/boxes", Text: "Boxes"})
+	}
 	for i, l := range out {
 		out[i].Current = current(l.To == f.Path)
 	}

@@ -30,6 +30,7 @@ import (
 	"github.com/bowline-sh/bowline/internal/inventory"
 	"github.com/bowline-sh/bowline/internal/keys"
 	"github.com/bowline-sh/bowline/internal/link"
+	"github.com/bowline-sh/bowline/internal/policy"
 	"github.com/bowline-sh/bowline/internal/redact"
 	"github.com/bowline-sh/bowline/internal/sandbox/attack"
 	"github.com/bowline-sh/bowline/internal/sshentry"
@@ -59,6 +60,9 @@ type Options struct {
 	// used; "" keeps no links between invocations. Spawn starts that process.
 	Build string
 	Spawn func() error
+	// Store is where sessions are kept: "sqlite:PATH", "postgres://..." or "" for what the
+	// configuration says, which is a file of the state directory if it says nothing.
+	Store string
 	// Program is the absolute path of bowline, for entries of boxes in ssh_config; ""
 	// makes none.
 	Program string
@@ -77,10 +81,14 @@ type Paths struct {
 
 // Parts are what a client is made of.
 type Parts struct {
-	Executor  *executor.Executor
-	Engine    *engine.Engine
-	Copier    *copier.Copier
-	Boxes     *box.Boxes
+	Executor *executor.Executor
+	Engine   *engine.Engine
+	Copier   *copier.Copier
+	Boxes    *box.Boxes
+	// BoxCopier returns what copies to and from boxes, whose names are those of targets to
+	// it, over connections that dial lends, and what ends it. Whoever asks has passed the
+	// policy.
+	BoxCopier func(dial link.Dialer) (c *copier.Copier, end func() error)
 	Inventory *inventory.Inventory
 	Tester    inventory.Tester
 	Keys      *keys.Keeper
@@ -98,6 +106,7 @@ type Parts struct {
 	gate    *gate.Gate
 	rules   *rules
 	notices sync.WaitGroup // commands of [notify] under way
+	who     caller.Caller  // immutable
 	runtime string         // directory of sockets; "" if there is none
 
 	// mu guards cfg, which an edit replaces.
@@ -164,10 +173,10 @@ func Build(ctx context.Context, o Options) (*Parts, error) {
 	p := &Parts{Paths: paths, Profiles: config.Profiles{Dir: paths.Profiles}, cfg: cfg, runtime: dirs.Runtime, redactor: red}
 	p.log = &recorder{cfg: audit.Config{Dir: paths.Audit, HeadFile: paths.AuditHead, MaxSize: cfg.Audit.MaxSize, Redactor: red,
 		Actor: audit.Actor{Surface: first(o.Surface, "api"), Client: o.Client}}}
-	p.store = &sessions{file: paths.Store}
+	p.store = &sessions{spec: first(o.Store, cfg.Store), file: paths.Store}
 	p.rules = newRules(paths.Config, home, cfg)
-	p.gate = gate.New(gate.Config{Policy: p.rules.policy, Now: time.Now, Ask: yesOrNo(o.Prompt),
-		Caller: caller.Caller{User: login(), Surface: first(o.Surface, "api"), Client: o.Client}})
+	p.who = caller.Caller{User: login(), Surface: first(o.Surface, "api"), Client: o.Client}
+	p.gate = gate.New(gate.Config{Policy: p.rules.policy, Now: time.Now, Ask: yesOrNo(o.Prompt), Caller: p.who, Counter: counter{p.store, gate.NewMemory()}})
 	p.connect(o, home)
 	return p, nil
 }
@@ -207,7 +216,7 @@ func (p *Parts) connect(o Options, home string) {
 		return p.Profile, err
 	}
 	frozen := freeze.Gate{File: p.Paths.Freeze}
-	p.Freezer = inventory.Freezer{Gate: frozen, Links: p.links, Recorder: p.log, Who: p.Who(), Now: time.Now}
+	p.Freezer = inventory.Freezer{Gate: frozen, Links: p.links, Recorder: p.log, Who: p.acts, Now: time.Now}
 	p.Engine = engine.New(engine.Config{
 		Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Store: p.store.open, Now: time.Now,
 		User: login(), Host: hostname(), Surface: first(o.Surface, "api"), Client: o.Client, Rules: approvalRules(p.cfg.Approval, o), Profile: named, Default: p.cfg.Profile,
@@ -218,6 +227,10 @@ func (p *Parts) connect(o Options, home string) {
 		Profile: named, Frozen: frozen.Check, Gate: p.gate,
 	})
 	p.Copier = copier.New(copier.Config{Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Rules: p.transferRules, Now: time.Now, Frozen: frozen.Check, Gate: p.gate})
+	p.BoxCopier = func(dial link.Dialer) (*copier.Copier, func() error) {
+		pool := link.NewPool(dial, nil)
+		return copier.New(copier.Config{Target: insideBox, Links: pool, Helpers: helpers, Recorder: p.log, Rules: func() transfer.Policy { return transfer.Policy{} }, Now: time.Now, Gate: entered{}}), pool.Close
+	}
 	p.Boxes = box.New(box.Config{Target: p.Resolve, Links: p.links, Recorder: p.log, Frozen: frozen.Check, Gate: p.gate, Laptop: box.Laptop{
 		Entries: sshentry.Files{Dir: filepath.Dir(p.Paths.Config), Home: home, Sockets: p.runtime}, Program: o.Program,
 	}})
@@ -325,6 +338,18 @@ func (p *Parts) config() config.Config {
 
 func (p *Parts) find(name string) (target.Target, bool) { return p.config().Find(name) }
 
+// insideBox is a box as a target of a copy.
+func insideBox(name string) (target.Target, error) {
+	return target.Target{Name: name, Kind: target.SSH, Host: name}, nil
+}
+
+// entered is the policy where it was asked already.
+type entered struct{}
+
+func (entered) Enter(context.Context, policy.Request) (leave func(), err error) {
+	return func() {}, nil
+}
+
 // transferRules are the [transfer] table.
 func (p *Parts) transferRules() transfer.Policy {
 	t := p.config().Transfer
@@ -372,16 +397,16 @@ func (p *Parts) AuditReader() *audit.Reader { return audit.NewReader(p.Paths.Aud
 // Who is the person this client acts for, as login@host.
 func (p *Parts) Who() string { return login() + "@" + hostname() }
 
-// Caller is who makes a call.
-func (p *Parts) Caller(ctx context.Context) caller.Caller {
-	return caller.From(ctx, caller.Caller{User: login()})
-}
-
 // Store is where sessions and tokens are kept, opened on first use.
 func (p *Parts) Store(ctx context.Context) (store.Store, error) { return p.store.open(ctx) }
 
 // Recorder writes the audit log.
 func (p *Parts) Recorder() engine.Recorder { return p.log }
+
+// acts is who makes a call, as login@host.
+func (p *Parts) acts(ctx context.Context) string {
+	return caller.From(ctx, p.who).User + "@" + hostname()
+}
 
 // Close closes links first, so that outcomes can still be recorded.
 func (p *Parts) Close() error {

@@ -179,7 +179,10 @@ func (l *laptop) bowline(args ...string) string {
 // TestThreeAtOnce makes boxes for two worktrees of one repository and one without git.
 func TestThreeAtOnce(t *testing.T) {
 	t.Parallel()
-	l := newLaptop(t)
+	newLaptop(t).threeAtOnce(t, testkit.BoxImage)
+}
+
+func (l *laptop) threeAtOnce(t *testing.T, image string) {
 	key, _ := testkit.ClientKey(t, l.home, "me")
 	l.repository("one")
 	l.must("git", "worktree", "add", "-q", filepath.Join(l.home, "two"))

@@ -34,8 +34,13 @@ func TestWorktree(t *testing.T) {
 	l := newLaptop(t)
 	l.write(".ssh/config", usersConfig)
 	key, _ := testkit.ClientKey(t, l.home, "me")
-	l.repository("src/My_Project")
-	l.bowline("box", "create", "web", "-t", "dev1", "--image", testkit.BoxImage, "--authorized-keys", key+".pub")
+	l.day(t, "src/My_Project", "--image", testkit.BoxImage, "--authorized-keys", key+".pub")
+}
+
+// day is one with a box for a worktree; more are flags of create.
+func (l *laptop) day(t *testing.T, src string, more ...string) {
+	l.repository(src)
+	l.bowline(append([]string{"box", "create", "web", "-t", "dev1"}, more...)...)
 
 	t.Run("ssh", func(t *testing.T) {
 		if out := l.must("ssh", "web.dev1", "id -un; cat /workspace/project/file; grep NoNewPrivs /proc/self/status"); out != "dev\none\nNoNewPrivs:\t1\n" {
@@ -44,7 +49,7 @@ func TestWorktree(t *testing.T) {
 		if out, code := l.try(program, "box", "ssh", "-t", "dev1", "web", "--", "sh", "-c", "pwd; echo \"$1\"; exit 3", "sh", "a'b $(id)"); code != 3 || out != "/workspace/project\na'b $(id)\n" {
 			t.Errorf("%d, %q", code, out)
 		}
-		l.must("scp", "-q", "-S", l.find("ssh"), filepath.Join(l.home, "src/My_Project/file"), "web.dev1:copied")
+		l.must("scp", "-q", "-S", l.find("ssh"), filepath.Join(l.home, src, "file"), "web.dev1:copied")
 		if out := l.bowline("box", "exec", "-t", "dev1", "web", "--", "cat", "/home/dev/copied"); out != "one\n" {
 			t.Errorf("%q", out)
 		}
@@ -55,7 +60,7 @@ func TestWorktree(t *testing.T) {
 		}
 	})
 	t.Run("push and pull", func(t *testing.T) {
-		l.write("src/My_Project/file", "two\n")
+		l.write(src+"/file", "two\n")
 		l.commit("two")
 		l.bowline("box", "push", "-t", "dev1", "web")
 		if out := l.bowline("box", "exec", "-t", "dev1", "web", "--", "sh", "-c", "cat file; echo three >file; git commit -qam three; echo left >file"); out != "two\n" {
@@ -64,12 +69,12 @@ func TestWorktree(t *testing.T) {
 		if out := l.bowline("box", "pull", "-t", "dev1", "web"); !strings.Contains(out, "1 new commits") || !strings.Contains(out, "1 changed files that are not committed") {
 			t.Errorf("%q", out)
 		}
-		if got := l.read("src/My_Project/file"); got != "three\n" {
+		if got := l.read(src + "/file"); got != "three\n" {
 			t.Errorf("%q", got)
 		}
 	})
 	t.Run("dirty", func(t *testing.T) {
-		l.write("src/My_Project/file", "four\n")
+		l.write(src+"/file", "four\n")
 		l.commit("four")
 		l.fails(13, []string{"is dirty", "--discard"}, "box", "push", "-t", "dev1", "web")
 		if out := l.bowline("box", "exec", "-t", "dev1", "web", "--", "cat", "file"); out != "left\n" {

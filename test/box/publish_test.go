@@ -99,13 +99,6 @@ func TestPublished(t *testing.T) { // not parallel: other tests publish on this 
 	})
 }
 
-// onServer runs a line there, with ssh.
-func (l *laptop) onServer(line string) string {
-	l.t.Helper()
-	s := l.server
-	return l.must("ssh", "-F", "none", "-o", "UserKnownHostsFile="+s.KnownHostsFile(l.t), "-o", "LogLevel=ERROR", "-i", s.ClientKeyFile, "-p", strconv.Itoa(s.Port), s.User+"@"+s.Host, line)
-}
-
 // listening lists the TCP ports that are held for containers of a Podman: by processes in
 // whose environment is its directory.
 func listening(t *testing.T, graph string) []int {

@@ -27,7 +27,7 @@ func TestCriterionNoConfiguration(t *testing.T) {
 	l := stranger(t)
 	l.write("key.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl\n")
 	texts := []string{remoteOnly, "bowline target add NAME USER@HOST", "bowline config path", "bowline target test NAME"}
-	for _, args := range [][]string{{"create", "x", "--image", "i", "--authorized-keys", "key.pub"}, {"list"}, {"info", "x"}, {"start", "x"}, {"rebuild", "x", "--yes"}, {"rm", "x", "--yes"}, {"logs", "x"}, {"prune"}, {"push", "x"}} {
+	for _, args := range [][]string{{"create", "x", "--image", "i", "--authorized-keys", "key.pub"}, {"list"}, {"info", "x"}, {"start", "x"}, {"rebuild", "x", "--yes"}, {"rm", "x", "--yes"}, {"logs", "x"}, {"prune"}, {"push", "x"}, {"build"}, {"create", "x", "--build", "--authorized-keys", "key.pub"}, {"cp", "key.pub", "x:"}} {
 		l.fails(12, texts, append([]string{"box"}, args...)...)
 	}
 	l.fails(126, texts, "box", "exec", "x", "--", "id")

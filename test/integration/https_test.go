@@ -14,6 +14,9 @@ import (
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/serve"
+	"github.com/bowline-sh/bowline/internal/transport"
+	"github.com/bowline-sh/bowline/internal/transport/https"
+	"github.com/bowline-sh/bowline/internal/transport/transporttest"
 	"github.com/bowline-sh/bowline/plan"
 	"github.com/bowline-sh/bowline/target"
 )
@@ -196,4 +199,18 @@ func TestLentHostDoesTheCircle(t *testing.T) {
 	if _, err := os.Stat(file); err == nil {
 		t.Error("the rollback left the file")
 	}
+}
+
+// TestLentHostKeepsTheContract: the transport passes the suite that ssh and local pass.
+func TestLentHostKeepsTheContract(t *testing.T) {
+	h := lend(t)
+	tg := h.target("t0")
+	tg.Fingerprint = h.pin
+	transporttest.Run(t, func(t *testing.T) transport.Conn {
+		c, err := https.Dialer{}.Dial(t.Context(), tg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	})
 }

@@ -87,6 +87,30 @@ func TestStory(t *testing.T) {
 	b.picture("audit")
 }
 
+// TestPart: a person keeps one of two changes; what is applied is that one.
+func TestPart(t *testing.T) {
+	w := newWorld(t, 1)
+	m := w.model(w.token("robot", "plan,read"))
+	id := propose(t, m, "#!/bin/sh\necho one > "+w.site+"/one\necho two > "+w.site+"/two\n", "both")
+	b := w.browse(1180, 860)
+	b.signIn(w.bowline("token", "create", "--name", "ann", "--user", "ann", "--scope", "read,plan,approve,apply", "--both"))
+	b.do(chromedp.Navigate(w.url+"/s/"+id), chromedp.Evaluate(`document.querySelectorAll("details").forEach(d => d.open = true); 0`, nil),
+		chromedp.Click(`input[name=op][value="2"]`), chromedp.Click(`form[action$="/select"] button`))
+	b.waits("#changes", "1 to create")
+	if page := b.says("main"); strings.Contains(page, w.site+"/two") || !strings.Contains(page, w.site+"/one") {
+		t.Errorf("the new session:\n%s", page)
+	}
+	b.do(chromedp.Click(`form[action$="/approve"] button`))
+	b.waits(".status", "approved")
+	b.do(chromedp.Click(`form[action$="/apply"] button`))
+	b.waits(".status", "executed")
+	if list, err := os.ReadDir(w.site); err != nil || len(list) != 1 || list[0].Name() != "one" {
+		t.Errorf("%v, %v", list, err)
+	}
+	b.do(chromedp.Click(`a[href$="/drift"]`))
+	b.waits("main", "as the session left it")
+}
+
 // TestWithoutScript: with JavaScript off a person signs in, reads, approves one and
 // rejects another.
 func TestWithoutScript(t *testing.T) {

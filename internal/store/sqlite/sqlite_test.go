@@ -10,6 +10,8 @@ import (
 	"github.com/bowline-sh/bowline/internal/store"
 	"github.com/bowline-sh/bowline/internal/store/sqlite"
 	"github.com/bowline-sh/bowline/internal/store/storetest"
+	"github.com/bowline-sh/bowline/internal/work"
+	"github.com/bowline-sh/bowline/internal/work/worktest"
 )
 
 func TestContract(t *testing.T) {
@@ -19,6 +21,17 @@ func TestContract(t *testing.T) {
 			file = filepath.Join(t.TempDir(), "dir with spaces?#%", "bowline.db")
 		}
 		s, err := sqlite.Open(t.Context(), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	})
+}
+
+func TestWork(t *testing.T) {
+	worktest.Run(t, func(t *testing.T) work.Store {
+		s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "bowline.db"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +73,7 @@ func TestNewerStoreIsLeftAlone(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := sqlite.Open(t.Context(), file); !errors.Is(err, sqlite.ErrNewer) {
+	if _, err := sqlite.Open(t.Context(), file); !errors.Is(err, store.ErrNewer) {
 		t.Errorf("Open = %v", err)
 	}
 }
@@ -80,7 +93,7 @@ func TestStoreFromBeforeFleets(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		`DROP TABLE tokens`, `ALTER TABLE sessions DROP COLUMN client`, `DROP INDEX sessions_fleet`, `ALTER TABLE sessions DROP COLUMN effect`, `ALTER TABLE sessions DROP COLUMN fleet`, `DELETE FROM goose_db_version WHERE version_id > 1`,
+		`DROP TABLE audit_chains`, `DROP TABLE audit_lines`, `DROP TABLE audit_statements`, `DROP TABLE warmth`, `DROP TABLE processes`, `DROP TABLE events`, `DROP TABLE tasks`, `DROP TABLE operations`, `DROP TABLE tokens`, `ALTER TABLE sessions DROP COLUMN mark`, `ALTER TABLE sessions DROP COLUMN client`, `DROP INDEX sessions_fleet`, `ALTER TABLE sessions DROP COLUMN effect`, `ALTER TABLE sessions DROP COLUMN fleet`, `DELETE FROM goose_db_version WHERE version_id > 1`,
 		`INSERT INTO sessions VALUES ('20261121-old-a3f2', 'old', '', 'web1', 'k', 'executed', 'd', 'u', 'h', 'cli', NULL, '{}', 1, 1, 1, '', NULL)`,
 	} {
 		if _, err := db.Exec(line); err != nil {

@@ -22,17 +22,47 @@ type start struct {
 
 const verbStart = "start"
 
-// ended is its result. Why is how the process could not be started or followed: busy,
-// lost, or other text; "" for its exit.
-type ended struct {
+// Ended is how a process ended. Why is how it could not be started or followed: busy,
+// lost, none (there is no such subsystem), or other text; "" for its exit.
+type Ended struct {
 	Exit transport.Exit `json:"exit"`
 	Why  string         `json:"why,omitempty"`
 }
 
+// What Why may be besides text.
 const (
-	whyBusy = "busy"
-	whyLost = "lost"
+	WhyBusy = "busy"
+	WhyLost = "lost"
+	WhyNone = "none"
 )
+
+// Err is the error of a process that did not end by itself, nil for an exit.
+func (e Ended) Err() error {
+	switch e.Why {
+	case "":
+		return nil
+	case WhyBusy:
+		return fmt.Errorf("start command: %w", transport.ErrBusy)
+	case WhyNone:
+		return transport.ErrNoSubsystem
+	case WhyLost:
+		return fmt.Errorf("run command: %w", transport.ErrLost)
+	}
+	return errors.New(e.Why)
+}
+
+// Why puts an error into the words of [Ended].
+func Why(err error) string {
+	switch {
+	case errors.Is(err, transport.ErrBusy):
+		return WhyBusy
+	case errors.Is(err, transport.ErrNoSubsystem):
+		return WhyNone
+	case errors.Is(err, transport.ErrLost):
+		return WhyLost
+	}
+	return err.Error()
+}
 
 // Conn is a [transport.Conn] whose processes run at the other end of a stream.
 type Conn struct {
@@ -68,15 +98,25 @@ func (c *Conn) Close() error {
 
 // Start implements [transport.Conn].
 func (c *Conn) Start(ctx context.Context, line string) (transport.Process, error) {
+	p, err := Open(ctx, c.client, verbStart, start{Line: line})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Open starts a process at the other end of c by a verb that its handler answers with
+// [Follow] or with an [Ended]. Errors are those of [transport.Conn.Start].
+func Open(ctx context.Context, c *frame.Client, verb string, body any) (*Process, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	p := &process{accepted: make(chan struct{}), done: make(chan struct{})}
-	call, err := c.client.Open(verbStart, start{Line: line}, func(json.RawMessage) { p.once.Do(func() { close(p.accepted) }) })
+	p := &Process{accepted: make(chan struct{}), done: make(chan struct{})}
+	call, err := c.Open(verb, body, func(json.RawMessage) { p.once.Do(func() { close(p.accepted) }) })
 	if err != nil {
 		return nil, fmt.Errorf("start command: %w: %w", transport.ErrLost, err)
 	}
-	p.call = call
+	p.Call = call
 	go p.wait()
 	select {
 	case <-p.accepted:
@@ -92,39 +132,40 @@ func (c *Conn) Start(ctx context.Context, line string) (transport.Process, error
 	}
 }
 
-// process is one at the other end.
-type process struct {
-	call     *frame.Call
+// Process is one at the other end; see [transport.Process].
+type Process struct {
+	Call     *frame.Call
 	accepted chan struct{}
 	once     sync.Once
 	done     chan struct{} // closed when end and err are set
-	end      ended
+	end      Ended
 	err      error
 }
 
-func (p *process) wait() {
-	p.err = p.call.Wait(context.Background(), &p.end)
+func (p *Process) wait() {
+	p.err = p.Call.Wait(context.Background(), &p.end)
 	close(p.done)
 }
 
 // failed is the error of a process that did not end by itself.
-func (p *process) failed() error {
-	switch {
-	case p.err != nil:
-		return fmt.Errorf("run command: %w: %w", transport.ErrLost, p.err)
-	case p.end.Why == whyBusy:
-		return fmt.Errorf("start command: %w", transport.ErrBusy)
-	case p.end.Why == whyLost:
-		return fmt.Errorf("run command: %w", transport.ErrLost)
+func (p *Process) failed() error {
+	if p.err != nil {
+		return fmt.Errorf("run command: the other end is gone: %w: %w", transport.ErrLost, p.err)
 	}
-	return errors.New(p.end.Why)
+	return p.end.Err()
 }
 
-func (p *process) Stdin() io.WriteCloser { return p.call.Stdin }
-func (p *process) Stdout() io.Reader     { return p.call.Stdout }
-func (p *process) Stderr() io.Reader     { return p.call.Stderr }
+// Stdin implements [transport.Process].
+func (p *Process) Stdin() io.WriteCloser { return p.Call.Stdin }
 
-func (p *process) Wait() (transport.Exit, error) {
+// Stdout implements [transport.Process].
+func (p *Process) Stdout() io.Reader { return p.Call.Stdout }
+
+// Stderr implements [transport.Process].
+func (p *Process) Stderr() io.Reader { return p.Call.Stderr }
+
+// Wait implements [transport.Process].
+func (p *Process) Wait() (transport.Exit, error) {
 	<-p.done
 	if p.err != nil || p.end.Why != "" {
 		return transport.Exit{}, p.failed()
@@ -132,8 +173,9 @@ func (p *process) Wait() (transport.Exit, error) {
 	return p.end.Exit, nil
 }
 
-func (p *process) Close() error {
-	p.call.Cancel()
+// Close implements [transport.Process].
+func (p *Process) Close() error {
+	p.Call.Cancel()
 	return nil
 }
 
@@ -147,16 +189,17 @@ func Serve(ctx context.Context, rw io.ReadWriter, conn transport.Conn) error {
 		if err := r.Decode(&body); err != nil || r.Verb != verbStart {
 			return nil, fmt.Errorf("unknown request %.20q", r.Verb)
 		}
-		return follow(ctx, r, conn, body.Line)
+		p, err := conn.Start(ctx, body.Line)
+		if err != nil {
+			return Ended{Why: Why(err)}, nil
+		}
+		return Follow(ctx, r, p)
 	})
 }
 
-// follow runs one process and hands on its streams.
-func follow(ctx context.Context, r *frame.Request, conn transport.Conn, line string) (any, error) {
-	p, err := conn.Start(ctx, line)
-	if err != nil {
-		return ended{Why: why(err)}, nil
-	}
+// Follow hands on the streams of a process that was started for a request, and returns
+// how it ended, an [Ended]. It closes p.
+func Follow(ctx context.Context, r *frame.Request, p transport.Process) (any, error) {
 	defer p.Close()
 	defer context.AfterFunc(ctx, func() { _ = p.Close() })()
 	if err := r.Event(struct{}{}); err != nil { // it was accepted
@@ -167,30 +210,20 @@ func follow(ctx context.Context, r *frame.Request, conn transport.Conn, line str
 		_ = p.Stdin().Close()
 	}()
 	var out sync.WaitGroup
-	out.Go(func() { pump(r.Stdout, p.Stdout()) })
-	out.Go(func() { pump(r.Stderr, p.Stderr()) })
+	out.Go(func() { Pump(r.Stdout, p.Stdout()) })
+	out.Go(func() { Pump(r.Stderr, p.Stderr()) })
 	out.Wait()
 	exit, err := p.Wait()
 	if err != nil {
-		return ended{Why: why(err)}, nil
+		return Ended{Why: Why(err)}, nil
 	}
-	return ended{Exit: exit}, nil
+	return Ended{Exit: exit}, nil
 }
 
-// pump copies output, and reads on where nobody wants it any more.
-func pump(to io.WriteCloser, from io.Reader) {
+// Pump copies output, and reads on where nobody wants it any more.
+func Pump(to io.WriteCloser, from io.Reader) {
 	if _, err := io.Copy(to, from); err != nil {
 		_, _ = io.Copy(io.Discard, from)
 	}
 	_ = to.Close()
-}
-
-func why(err error) string {
-	switch {
-	case errors.Is(err, transport.ErrBusy):
-		return whyBusy
-	case errors.Is(err, transport.ErrLost):
-		return whyLost
-	}
-	return err.Error()
 }
