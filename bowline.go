@@ -57,6 +57,7 @@ type Client struct {
 	parts *wire.Parts
 	cfg   Config
 	audit auditState
+	uses  uses
 }
 
 // Open reads the configuration and returns a Client. It connects to nothing.
