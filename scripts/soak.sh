@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Long campaigns: every fuzz target for FUZZTIME (default 60s), then the full circle
 # with every package and every moment of a crash, a fleet of 500 hosts and 10,000
-# commands through one client, transfers that are cut, large and many, then the tests again and again
+# commands through one client, transfers that are cut, large and many, a team at work on a server, then the tests again and again
 # (SOAK_COUNT, default 5).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,4 +15,5 @@ done
 BOWLINE_CIRCLE=full go test -count 1 -timeout 1h ./test/circle
 BOWLINE_TRANSFER=full go test -count 1 -timeout 1h -v -run 'TestResumeAfterCut|TestLargeFile|TestLargeTree' ./internal/transfer/copier
 BOWLINE_FLEET=full go test -count 1 -timeout 1h -v -run 'TestTroubledFleet|TestCommands' ./test/integration
+BOWLINE_LOAD=full go test -count 1 -timeout 1h -v ./test/load
 go test -p 1 -count "${SOAK_COUNT:-5}" -timeout 2h ./...

@@ -62,6 +62,7 @@ type team struct {
 	errs   []error
 	events int
 	most   float64 // MiB
+	busy   float64 // of one processor, while everybody worked
 }
 
 // reads are the questions whose time counts.
@@ -178,6 +179,8 @@ func part(list []time.Duration, percent int) time.Duration {
 func (l *team) work() {
 	ctx, cancel := context.WithTimeout(l.t.Context(), l.lasts)
 	defer cancel()
+	before := l.processor()
+	defer func() { l.busy = (l.processor() - before) / l.lasts.Seconds() }()
 	var all sync.WaitGroup
 	every := func(n int, do func(i int)) {
 		for i := range n {
@@ -361,7 +364,7 @@ func (l *team) report(quiet map[string]time.Duration) {
 		}
 		l.t.Log(text)
 	}
-	l.t.Logf("%d pieces of live output; %.0f MiB at most", l.events, l.most)
+	l.t.Logf("%d pieces of live output; the server had %.0f MiB at most, and %.2f of one processor", l.events, l.most, l.busy)
 	if l.events < l.pages {
 		l.t.Errorf("only %d pieces of live output", l.events)
 	}

@@ -150,3 +150,18 @@ func (w *world) memory() float64 {
 	}
 	return kib / 1024
 }
+
+// processor is the time that the server has had of processors, in seconds.
+func (w *world) processor() float64 {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.pid))
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	user, uerr := strconv.ParseFloat(f[11], 64)
+	system, serr := strconv.ParseFloat(f[12], 64)
+	if uerr != nil || serr != nil {
+		return 0
+	}
+	return (user + system) / 100 // USER_HZ
+}
