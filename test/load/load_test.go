@@ -27,6 +27,7 @@ type size struct {
 	api, models, pages int           // clients
 	slow, stuck        int           // readers that stop reading, senders that stop sending
 	think              time.Duration // between two questions of a client
+	slack              time.Duration // how much longer than on a quiet server a read may take
 	lasts              time.Duration
 	sessions           int
 }
@@ -34,11 +35,12 @@ type size struct {
 // TestLoad: a team at work hears no error, and reads take no more than 100 ms longer than
 // on a quiet server, at the 99th of 100; the server's memory stays bounded, and clients
 // that read or send nothing more harm nobody. BOWLINE_LOAD=full is the size that
-// docs/benchmarks.md tells of.
+// docs/benchmarks.md tells of, and wants a machine of its own; the short one allows a second
+// for what else the machine does.
 func TestLoad(t *testing.T) {
-	s := size{api: 30, models: 6, pages: 4, slow: 2, stuck: 20, think: 500 * time.Millisecond, lasts: 5 * time.Second, sessions: 5}
+	s := size{api: 30, models: 6, pages: 4, slow: 2, stuck: 20, think: 500 * time.Millisecond, slack: time.Second, lasts: 5 * time.Second, sessions: 5}
 	if os.Getenv("BOWLINE_LOAD") == "full" {
-		s = size{api: 200, models: 50, pages: 20, slow: 10, stuck: 200, think: time.Second, lasts: 30 * time.Second, sessions: 40}
+		s = size{api: 200, models: 50, pages: 20, slow: 10, stuck: 200, think: time.Second, slack: 100 * time.Millisecond, lasts: 30 * time.Second, sessions: 40}
 	}
 	w := newWorld(t)
 	l := &team{world: w, size: s, tokens: w.tokens(10), took: map[string][]time.Duration{}}
@@ -340,12 +342,8 @@ func (l *team) stuckSender(ctx context.Context, i int) {
 	<-ctx.Done()
 }
 
-// maxMemory is what the server may have resident at this load, in MiB, and slack how much
-// longer a read may take than on a quiet server.
-const (
-	maxMemory = 400
-	slack     = 100 * time.Millisecond
-)
+// maxMemory is what the server may have resident, in MiB.
+const maxMemory = 400
 
 // report says what was seen, and fails the test if it was too much.
 func (l *team) report(quiet map[string]time.Duration) {
@@ -358,7 +356,7 @@ func (l *team) report(quiet map[string]time.Duration) {
 		text := fmt.Sprintf("%-8s %6d  p50 %7.1f ms  p99 %7.1f ms  most %7.1f ms", kind, len(list), ms(part(list, 50)), ms(part(list, 99)), ms(slices.Max(list)))
 		if q, ok := quiet[kind]; ok {
 			text += fmt.Sprintf("  quiet p99 %6.1f ms", ms(q))
-			if part(list, 99) > q+slack {
+			if part(list, 99) > q+l.slack {
 				l.t.Errorf("too slow: %s", text)
 			}
 		}
