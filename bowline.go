@@ -56,6 +56,8 @@ type Config struct {
 type Client struct {
 	parts *wire.Parts
 	cfg   Config
+	audit auditState
+	uses  uses
 }
 
 // Open reads the configuration and returns a Client. It connects to nothing.
@@ -70,7 +72,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{parts: parts, cfg: cfg}, nil
+	return &Client{parts: parts, cfg: cfg, audit: auditState{turn: make(chan struct{}, 1)}}, nil
 }
 
 // Close closes all links and the audit log. What still runs is lost.

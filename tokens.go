@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bowline-sh/bowline/diag"
@@ -170,7 +171,7 @@ func (c *Client) Authenticate(ctx context.Context, secret string) (Token, error)
 	if !token.Match(secret, x.Hash) {
 		return Token{}, refused
 	}
-	if now := time.Now(); now.Sub(x.Used) > time.Minute {
+	if now := time.Now(); now.Sub(x.Used) > time.Minute && c.uses.first(id, now) {
 		s, err := c.parts.Store(ctx)
 		if err == nil {
 			// A use that is not noted is a poorer list of tokens, and no reason to refuse.
@@ -178,6 +179,29 @@ func (c *Client) Authenticate(ctx context.Context, secret string) (Token, error)
 		}
 	}
 	return c.tokenOf(x), nil
+}
+
+// uses are the tokens whose use somebody notes: of many requests at once, one writes.
+type uses struct {
+	mu    sync.Mutex // guards noted
+	noted map[string]time.Time
+}
+
+// maxUses bounds what is kept; tokens beyond it are noted more often.
+const maxUses = 10_000
+
+// first reports whether nobody has noted a use in the last minute, and takes it on.
+func (u *uses) first(id string, now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if now.Sub(u.noted[id]) < time.Minute {
+		return false
+	}
+	if u.noted == nil || len(u.noted) >= maxUses {
+		u.noted = map[string]time.Time{}
+	}
+	u.noted[id] = now
+	return true
 }
 
 // StillValid reports, as Authenticate does, whether the token with an id holds. It is for

@@ -92,11 +92,14 @@ func (n Note) entry(r *redact.Redactor) Entry {
 	return e
 }
 
+// Ended is the status that the entry will have.
+func (o Outcome) Ended() Status { return cmp.Or(o.Status, statusOf(o.Err)) }
+
 func (o Outcome) entry(id string, r *redact.Redactor) Entry {
 	e := o.Subject.entry(r)
 	e.Event, e.ID = EventOutcome, id
 	e.Result = &Result{
-		Status: cmp.Or(o.Status, statusOf(o.Err)), Kind: diag.KindOf(o.Err),
+		Status: o.Ended(), Kind: diag.KindOf(o.Err),
 		ExitCode: o.ExitCode, Signal: bound(o.Signal, maxName),
 		DurationMS: o.Duration.Milliseconds(), TimedOut: o.TimedOut, Truncated: o.Truncated,
 		StdoutBytes: o.StdoutBytes, StderrBytes: o.StderrBytes,

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +20,7 @@ import (
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/login"
 	"github.com/bowline-sh/bowline/internal/serve"
+	"github.com/bowline-sh/bowline/internal/spans"
 )
 
 type serveOptions struct {
@@ -30,6 +33,9 @@ type serveOptions struct {
 	logJSON    bool
 	hostMode   bool
 	link       bool
+	url        string
+
+	given func(flag string) bool // on the command line
 }
 
 func newServeCommand(env *Env) *cobra.Command {
@@ -41,9 +47,16 @@ func newServeCommand(env *Env) *cobra.Command {
 'bowline token create' makes; people sign in with theirs at /login.
 
 It listens on loopback unless told otherwise. Any other address needs TLS, from files or
-with a certificate of its own whose fingerprint clients pin, and at least one token.`,
+with a certificate of its own whose fingerprint clients pin, and at least one token or
+person who may sign in.
+
+The table [serve] of config.toml says the same as the flags, which come first; people sign in
+through the OpenID Connect provider of [serve.oidc]. See docs/operations.md.`,
 		Example: "  bowline serve\n  bowline serve --listen 10.0.0.5:7440 --self-signed --host-name bowline.example.com",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return env.serve(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.given = cmd.Flags().Changed
+			return env.serve(cmd.Context(), o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7440", "address and port")
@@ -56,6 +69,7 @@ with a certificate of its own whose fingerprint clients pin, and at least one to
 	f.DurationVar(&o.grace, "grace", 30*time.Second, "how long requests under way may take when it stops")
 	f.BoolVar(&o.link, "sign-in-link", false, "print a link to sign in with once, also where standard output is no terminal")
 	f.BoolVar(&o.logJSON, "log-json", false, "write the log as JSON")
+	f.StringVar(&o.url, "url", "", "address as browsers reach it, if a proxy stands before it")
 	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	cmd.MarkFlagsMutuallyExclusive("tls-cert", "self-signed")
 	return cmd
@@ -71,17 +85,35 @@ func (env *Env) serve(ctx context.Context, o serveOptions) error {
 	return errors.Join(env.serveWith(ctx, c, o), c.Close())
 }
 
-func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions) error {
+func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions) (err error) {
+	table, err := c.Serving()
+	if err != nil {
+		return err
+	}
+	o = o.over(table)
+	if u, err := url.Parse(o.url); err == nil && u.Hostname() != "" {
+		o.hosts = append(slices.Clone(o.hosts), u.Hostname())
+	}
 	secure, err := o.tls(c)
 	if err != nil {
 		return err
 	}
-	if err := o.allowed(ctx, c, secure != nil); err != nil {
+	if err := o.allowed(ctx, c, secure != nil, len(table.People) > 0); err != nil {
 		return err
 	}
 	once := &login.Once{User: c.Login()}
 	log := env.logger(o)
-	s, err := serve.New(ctx, serve.Config{Once: once, Client: c, Version: env.Version, Logger: log, Hosts: o.hosts, Secure: secure != nil, Host: o.hostMode})
+	traces, err := spans.FromEnv(table.OTLP, os.Getenv)
+	if err != nil {
+		return diag.New(diag.Usage, "serve", "see docs/operations.md", "%w", err)
+	}
+	traces.Version, traces.Logger = env.Version, log
+	var tracer *spans.Tracer
+	if traces.Wanted() {
+		tracer = spans.New(traces)
+		defer func() { err = errors.Join(err, tracer.Close()) }()
+	}
+	s, err := serve.New(ctx, serve.Config{Once: once, Spans: tracer, Client: c, Version: env.Version, Logger: log, Hosts: o.hosts, URL: o.url, Secure: secure != nil || strings.HasPrefix(o.url, "https://"), Host: o.hostMode})
 	if err != nil {
 		return err
 	}
@@ -159,7 +191,7 @@ func (o serveOptions) names() []string {
 }
 
 // allowed refuses to be open to others without TLS or without anybody who could get in.
-func (o serveOptions) allowed(ctx context.Context, c *bowline.Client, secure bool) error {
+func (o serveOptions) allowed(ctx context.Context, c *bowline.Client, secure, people bool) error {
 	host, _, err := net.SplitHostPort(o.listen)
 	if err != nil {
 		return diag.New(diag.Usage, "serve", "as in --listen 127.0.0.1:7440", "%w", err)
@@ -172,6 +204,9 @@ func (o serveOptions) allowed(ctx context.Context, c *bowline.Client, secure boo
 	}
 	if !secure {
 		return diag.New(diag.Usage, "serve", "add --self-signed, or --tls-cert FILE --tls-key FILE; or listen at 127.0.0.1:7440 behind a proxy", "others can reach %s, and tokens must not cross a network in the clear", o.listen)
+	}
+	if people {
+		return nil
 	}
 	list, err := c.Tokens(ctx)
 	if err != nil {

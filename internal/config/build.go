@@ -47,6 +47,7 @@ func (b *builder) build(f file) {
 	b.cfg.Store = f.Store
 	b.policy(f.Policy)
 	b.notify(f.Notify)
+	b.serve(f.Serve)
 }
 
 // defaultPersist is how long links stay open between invocations.

@@ -24,6 +24,7 @@ type file struct {
 	Transfer        fileTransfer            `toml:"transfer"`
 	Policy          filePolicy              `toml:"policy"`
 	Notify          fileNotify              `toml:"notify"`
+	Serve           fileServe               `toml:"serve"`
 }
 
 type fileTarget struct {
@@ -168,6 +169,8 @@ func unknown(key []string) (n int, known []string) {
 		at, known = 1, keysOf(fileNotify{})
 	case "policy":
 		return unknownInPolicy(key)
+	case "serve":
+		return unknownInServe(key)
 	}
 	if at > 0 && len(key) > at && !slices.Contains(known, key[at]) {
 		return at + 1, known

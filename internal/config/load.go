@@ -44,6 +44,7 @@ type Config struct {
 	Transfer      Transfer
 	Policy        policy.Policy
 	Notify        []string // argument vector to run when a model's session waits; nil: none
+	Serve         Serve
 	Notes         []string // what a person should know, one line each
 
 	targets []target.Target // in the order of the file, then local

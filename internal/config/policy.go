@@ -85,8 +85,12 @@ func (b *builder) policy(f filePolicy) {
 // noInlineLists: in a list written as a value, misspelt keys would go unnoticed.
 func (b *builder) noInlineLists() {
 	for _, x := range b.syntax.exprs {
-		if x.isValue() && len(x.key) >= 1 && x.key[0] == "policy" && (len(x.key) == 2 || len(x.key) == 1) {
+		switch key := strings.Join(x.key, "."); {
+		case !x.isValue():
+		case x.key[0] == "policy" && len(x.key) <= 2:
 			b.fault(x.key, "write each as a table of its own: [[policy.rule]]")
+		case key == "serve" || key == "serve.people":
+			b.fault(x.key, "write each as a table of its own: [serve], [[serve.people]]")
 		}
 	}
 }

@@ -143,6 +143,13 @@ func (p *Pool) forget(t target.Target, e *entry) {
 	}
 }
 
+// Len is how many links there are, those being dialled included.
+func (p *Pool) Len() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.links)
+}
+
 // Drop closes the link to t, if there is one, when its last user gives it back.
 func (p *Pool) Drop(t target.Target) {
 	p.mu.Lock()

@@ -19,6 +19,9 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
 )
@@ -100,6 +103,7 @@ func (d Desk) Let(scope bowline.Scope, surface string, h http.Handler, refuse fu
 			return
 		}
 		defer leave()
+		trace.SpanFromContext(r.Context()).SetAttributes(attribute.String("bowline.token.id", v.ID), attribute.String("bowline.surface", surface))
 		ctx := context.WithValue(r.Context(), key{}, v)
 		ctx = bowline.WithCaller(ctx, v.Caller(surface, "token "+v.Name))
 		h.ServeHTTP(w, r.WithContext(ctx))
@@ -109,6 +113,16 @@ func (d Desk) Let(scope bowline.Scope, surface string, h http.Handler, refuse fu
 // SignIn gives the browser a cookie for a token's secret.
 func (d Desk) SignIn(w http.ResponseWriter, r *http.Request, secret string) (Visitor, error) {
 	t, err := d.Client.Authenticate(r.Context(), secret)
+	if err != nil {
+		return Visitor{}, err
+	}
+	return d.Remember(w, r, t)
+}
+
+// SignInAs gives the browser a cookie for a person whom somebody else vouches for.
+func (d Desk) SignInAs(w http.ResponseWriter, r *http.Request, p bowline.Person) (Visitor, error) {
+	ctx := bowline.WithCaller(r.Context(), bowline.Caller{User: p.User, Surface: "web"})
+	t, _, err := d.Client.CreateToken(ctx, bowline.TokenRequest{Name: "sign-in of " + p.Email, User: p.User, Scopes: p.Scopes, Both: true, Targets: p.Targets, Profiles: p.Profiles, Expires: Life})
 	if err != nil {
 		return Visitor{}, err
 	}

@@ -26,6 +26,8 @@ import (
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/internal/api"
 	"github.com/bowline-sh/bowline/internal/login"
+	"github.com/bowline-sh/bowline/internal/login/oidc"
+	"github.com/bowline-sh/bowline/internal/spans"
 	"github.com/bowline-sh/bowline/internal/web"
 )
 
@@ -37,10 +39,12 @@ type Config struct {
 	Client  *bowline.Client
 	Version string
 	Logger  *slog.Logger
-	Hosts   []string    // names, besides loopback's, under which browsers may reach it
-	Secure  bool        // there is TLS
-	Host    bool        // this machine is lent to tokens of the scope host
-	Once    *login.Once // optional: sign-in links
+	Hosts   []string      // names, besides loopback's, under which browsers may reach it
+	URL     string        // optional: as browsers reach it, without a path
+	Secure  bool          // there is TLS, here or before it
+	Host    bool          // this machine is lent to tokens of the scope host
+	Once    *login.Once   // optional: sign-in links
+	Spans   *spans.Tracer // optional: traces
 }
 
 // Server is the process's HTTP side.
@@ -55,7 +59,7 @@ type Server struct {
 
 // New returns a Server. What its pages and tools leave running ends with ctx.
 func New(ctx context.Context, cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, places: make(chan struct{}, MaxRequests), stats: newStats(), leaving: make(chan struct{})}
+	s := &Server{cfg: cfg, places: make(chan struct{}, MaxRequests), stats: newStats(cfg), leaving: make(chan struct{})}
 	desk := login.Desk{Client: cfg.Client, Secure: cfg.Secure, Once: cfg.Once, Places: &login.Places{Most: MaxRequests / 4}}
 	a, err := api.New(api.Config{Client: cfg.Client, Desk: desk, Version: cfg.Version})
 	if err != nil {
@@ -63,7 +67,8 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	mux := http.NewServeMux()
 	a.Register(mux)
-	web.New(ctx, web.Config{Client: cfg.Client, Desk: desk, Logger: cfg.Logger}).Register(mux)
+	flow := oidc.New(ctx, oidc.Config{Client: cfg.Client, Desk: desk, URL: cfg.URL, Logger: cfg.Logger})
+	web.New(ctx, web.Config{Client: cfg.Client, Desk: desk, Flow: flow, Logger: cfg.Logger}).Register(mux)
 	tools := newTools(ctx, cfg)
 	mux.Handle("/mcp", desk.Let(bowline.ScopeRead, bowline.SurfaceMCP, tools, api.WriteProblem))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -82,6 +87,7 @@ func (s *Server) chain(h http.Handler) http.Handler {
 	h = s.names(h)
 	h = headers(h, s.cfg.Secure)
 	h = s.bounded(h)
+	h = s.cfg.Spans.Requests(h, func(w http.ResponseWriter) int { return w.(*seeing).code() })
 	return s.stats.counted(s.logged(h))
 }
 

@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/VictoriaMetrics/metrics"
 )
 
 // bodyTime is how long a piece of a body may take to arrive.
@@ -38,59 +36,13 @@ func (b *arriving) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// stats are the numbers of /metrics, in the text format of Prometheus.
-type stats struct {
-	set      *metrics.Set
-	inFlight *metrics.Counter
-}
-
-func newStats() *stats {
-	set := metrics.NewSet()
-	return &stats{set: set, inFlight: set.NewCounter("bowline_http_requests_in_flight")}
-}
-
-func (s *stats) write(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	s.set.WritePrometheus(w)
-	metrics.WriteProcessMetrics(w)
-}
-
-// counted counts requests by their kind of path and answer: no name of a target or
-// session becomes a label.
-func (s *stats) counted(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		began := time.Now()
-		s.inFlight.Inc()
-		seen := &seeing{ResponseWriter: w}
-		defer func() {
-			s.inFlight.Dec()
-			label := `{surface="` + surface(r.URL.Path) + `",code="` + class(seen.code()) + `"}`
-			s.set.GetOrCreateCounter("bowline_http_requests_total" + label).Inc()
-			s.set.GetOrCreateHistogram(`bowline_http_request_duration_seconds{surface="` + surface(r.URL.Path) + `"}`).UpdateDuration(began)
-		}()
-		h.ServeHTTP(seen, r)
-	})
-}
-
-func surface(path string) string {
-	switch {
-	case strings.HasPrefix(path, "/api/"):
-		return "api"
-	case strings.HasPrefix(path, "/mcp"):
-		return "mcp"
-	case path == "/metrics" || path == "/healthz" || path == "/readyz":
-		return "watch"
-	default:
-		return "web"
-	}
-}
-
-func class(code int) string { return string(rune('0'+code/100)) + "xx" }
-
-// seeing remembers the status of an answer.
+// seeing remembers the status of an answer, and calls streams, if set, once when it is a
+// stream of events.
 type seeing struct {
 	http.ResponseWriter
-	status int
+	status  int
+	stream  bool
+	streams func()
 }
 
 func (s *seeing) code() int {
@@ -101,10 +53,23 @@ func (s *seeing) code() int {
 }
 
 func (s *seeing) WriteHeader(code int) {
-	if s.status == 0 {
-		s.status = code
-	}
+	s.begins(code)
 	s.ResponseWriter.WriteHeader(code)
+}
+
+func (s *seeing) Write(p []byte) (int, error) {
+	s.begins(http.StatusOK)
+	return s.ResponseWriter.Write(p)
+}
+
+func (s *seeing) begins(code int) {
+	if s.status != 0 {
+		return
+	}
+	s.status = code
+	if s.stream = strings.HasPrefix(s.Header().Get("Content-Type"), "text/event-stream"); s.stream && s.streams != nil {
+		s.streams()
+	}
 }
 
 // Unwrap lets http.ResponseController reach the connection.

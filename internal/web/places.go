@@ -107,7 +107,7 @@ func (s *Site) audit(w http.ResponseWriter, r *http.Request) error {
 		}
 		v.Entries = append(v.Entries, e)
 	}
-	chain, err := s.cfg.Client.VerifyAudit(r.Context())
+	chain, err := s.cfg.Client.AuditState(r.Context())
 	v.Chain, v.Checked = chain, errors.Join(v.Checked, err)
 	s.show(w, r, http.StatusOK, auditPage(s.frame(r, "Audit log"), v))
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/login"
+	"github.com/bowline-sh/bowline/internal/login/oidc"
 	"github.com/bowline-sh/bowline/internal/neutral"
 	"github.com/bowline-sh/bowline/plan"
 )
@@ -24,6 +25,7 @@ var static embed.FS
 type Config struct {
 	Client *bowline.Client
 	Desk   login.Desk
+	Flow   *oidc.Flow // how people sign in without a token, where that is configured
 	Logger *slog.Logger
 }
 
@@ -42,9 +44,10 @@ func New(ctx context.Context, cfg Config) *Site {
 func (s *Site) Register(mux *http.ServeMux) {
 	mux.Handle("GET /static/", http.FileServerFS(static))
 	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
-		s.show(w, r, http.StatusOK, loginPage("", r.URL.Query().Get("once")))
+		s.show(w, r, http.StatusOK, s.loginPage("", r.URL.Query().Get("once")))
 	})
 	mux.HandleFunc("POST /login", s.signIn)
+	s.registerElsewhere(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.show(w, r, http.StatusNotFound, missingPage()) })
 	mux.HandleFunc("POST /logout", s.signOut)
 	page := func(pattern string, scope bowline.Scope, h func(w http.ResponseWriter, r *http.Request) error) {
@@ -98,7 +101,7 @@ func (s *Site) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			http.Redirect(w, r, "/login", http.StatusSeeOther)
 			return
 		}
-		s.show(w, r, http.StatusUnauthorized, loginPage("Sign in again; nothing was done.", ""))
+		s.show(w, r, http.StatusUnauthorized, s.loginPage("Sign in again; nothing was done.", ""))
 		return
 	}
 	status := http.StatusInternalServerError
@@ -119,11 +122,11 @@ func (s *Site) signIn(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
 	if code := r.PostFormValue("once"); code != "" {
 		if _, err := s.cfg.Desk.SignInOnce(w, r, code); err != nil {
-			s.show(w, r, http.StatusUnauthorized, loginPage(text(err.Error()), ""))
+			s.show(w, r, http.StatusUnauthorized, s.loginPage(text(err.Error()), ""))
 			return
 		}
 	} else if _, err := s.cfg.Desk.SignIn(w, r, strings.TrimSpace(r.PostFormValue("token"))); err != nil {
-		s.show(w, r, http.StatusUnauthorized, loginPage("This token is not valid: unknown, expired or revoked.", ""))
+		s.show(w, r, http.StatusUnauthorized, s.loginPage("This token is not valid: unknown, expired or revoked.", ""))
 		return
 	}
 	http.Redirect(w, r, "/", http.StatusSeeOther)

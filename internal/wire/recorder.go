@@ -16,6 +16,8 @@ import (
 type recorder struct {
 	cfg audit.Config // immutable
 
+	acts acts
+
 	mu  sync.Mutex // guards log; held while it is opened
 	log *audit.Log
 }
@@ -43,10 +45,15 @@ func (r *recorder) Begin(ctx context.Context, in audit.Intent) (string, error) {
 		return "", err
 	}
 	in.Actor = actor(ctx)
-	return log.Begin(ctx, in)
+	id, err := log.Begin(ctx, in)
+	if err == nil {
+		r.acts.begin(ctx, id, in)
+	}
+	return id, err
 }
 
 func (r *recorder) End(ctx context.Context, id string, out audit.Outcome) error {
+	r.acts.end(id, out)
 	log, err := r.open(ctx)
 	if err != nil {
 		return err

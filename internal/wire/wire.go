@@ -176,7 +176,7 @@ func Build(ctx context.Context, o Options) (*Parts, error) {
 	p.store = &sessions{spec: first(o.Store, cfg.Store), file: paths.Store}
 	p.rules = newRules(paths.Config, home, cfg)
 	p.who = caller.Caller{User: login(), Surface: first(o.Surface, "api"), Client: o.Client}
-	p.gate = gate.New(gate.Config{Policy: p.rules.now, Now: time.Now, Ask: yesOrNo(o.Prompt), Caller: p.who, Counter: counter{p.store, gate.NewMemory()}})
+	p.gate = gate.New(gate.Config{Policy: p.rules.policy, Now: time.Now, Ask: yesOrNo(o.Prompt), Caller: p.who, Counter: counter{p.store, gate.NewMemory()}})
 	p.connect(o, home)
 	return p, nil
 }
