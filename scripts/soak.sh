@@ -1,10 +1,8 @@
 #!/usr/bin/env bash
 # Long campaigns: every fuzz target for FUZZTIME (default 60s), then the full circle
 # with every package and every moment of a crash, every request of a box that fails, a fleet of 500 hosts and 10,000
-# commands through one client, transfers that are cut, large and many, 900 tasks
-# on 300 targets while processes and PostgreSQL are killed, then the tests again and again
-# commands through one client, transfers that are cut, large and many, a team at work on a server, then the tests again and again
-# (SOAK_COUNT, default 5).
+# commands through one client, transfers that are cut, large and many, 900 tasks on 300 targets while processes and
+# PostgreSQL are killed, a team at work on a server, then the tests again and again (SOAK_COUNT, default 5).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
