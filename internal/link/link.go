@@ -12,8 +12,9 @@ import (
 	"github.com/bowline-sh/bowline/internal/transport"
 )
 
-// slots is how many commands run at once on one connection: sshd's default
-// MaxSessions of 10 (sshd_config(5)), less one for killing what overran.
+// slots is how many sessions a connection has for commands and a helper: sshd's default
+// MaxSessions of 10 (sshd_config(5)), less one for killing what overran. One of them is
+// kept for a helper until it is known that there is none.
 const slots = 9
 
 // How long to wait between tries when the target is out of sessions.
@@ -43,7 +44,7 @@ type Link struct {
 
 func newLink(conn transport.Conn) *Link {
 	l := &Link{conn: conn, free: make(chan struct{}, slots), freed: make(chan struct{})}
-	for range slots {
+	for range slots - 1 { // the last is a helper's, until it is known that there is none
 		l.free <- struct{}{}
 	}
 	return l
@@ -226,14 +227,10 @@ func (l *Link) Helper(find func(context.Context, transport.Conn) (*frame.Client,
 	return nil
 }
 
-// findHelper starts the helper in a slot of its own, which it keeps. It ends
-// when the connection does at the latest.
+// findHelper starts the helper in the slot that was left for it, however long the
+// commands of the others take, and which it keeps. It ends when the connection does at
+// the latest.
 func (l *Link) findHelper(find func(context.Context, transport.Conn) (*frame.Client, error)) {
-	select {
-	case <-l.free:
-	case <-l.conn.Done():
-		return
-	}
 	c, err := find(context.Background(), l.conn)
 	if err != nil {
 		l.free <- struct{}{} // commands go on without

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/bowline-sh/bowline/internal/frame"
 	"github.com/bowline-sh/bowline/internal/transport"
 	"github.com/bowline-sh/bowline/target"
 )
@@ -297,10 +298,10 @@ func TestSlots(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if want := min(sessions, slots); c.most != want {
+			if want := min(sessions, slots-1); c.most != want {
 				t.Errorf("%d sessions: %d ran at once, want %d", sessions, c.most, want)
 			}
-			if len(l.free) != slots || l.live != 0 {
+			if len(l.free) != slots-1 || l.live != 0 {
 				t.Errorf("%d sessions: %d free slots, %d live", sessions, len(l.free), l.live)
 			}
 		})
@@ -347,7 +348,7 @@ func TestStartGivesUp(t *testing.T) {
 		if d := time.Since(begin); d < refusedFor-maxWait || d > 2*refusedFor {
 			t.Errorf("it gave up after %s", d)
 		}
-		if len(l.free) != slots {
+		if len(l.free) != slots-1 {
 			t.Error("the slot is lost")
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -359,12 +360,49 @@ func TestStartGivesUp(t *testing.T) {
 	})
 }
 
+// TestHelperNeedNotWait: a helper is looked for although commands that take long have all
+// other places; where there is none, its place is for commands.
+func TestHelperNeedNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(newFake(100))
+		var procs []transport.Process
+		for range slots - 1 {
+			p, err := l.Start(t.Context(), "x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			procs = append(procs, p)
+		}
+		asked := make(chan struct{})
+		find := func(context.Context, transport.Conn) (*frame.Client, error) {
+			close(asked)
+			return nil, errors.New("there is none")
+		}
+		for range 3 {
+			if c := l.Helper(find); c != nil {
+				t.Error("a helper from nowhere")
+			}
+		}
+		<-asked
+		p, err := l.Start(t.Context(), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range append(procs, p) {
+			_ = p.Close()
+		}
+		if len(l.free) != slots {
+			t.Errorf("%d free slots", len(l.free))
+		}
+	})
+}
+
 // TestStartUrgent passes the queue.
 func TestStartUrgent(t *testing.T) {
 	c := newFake(10)
 	l := newLink(c)
 	var procs []transport.Process
-	for range slots {
+	for range slots - 1 {
 		p, err := l.Start(t.Context(), "x")
 		if err != nil {
 			t.Fatal(err)
