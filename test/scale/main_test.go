@@ -376,7 +376,10 @@ func (c *client) submit(key string, body doc) operation {
 	return o
 }
 
-// await follows an operation to its end, with trouble at each sixth of it.
+// troubles is how often there is trouble in an operation.
+func (w *world) troubles() int { return min(3+len(w.hosts)/50, 9) }
+
+// await follows an operation to its end, with trouble at even parts of the first half.
 func (c *client) await(id string, trouble func(n int)) operation {
 	c.w.t.Helper()
 	began, happened := time.Now(), 0
@@ -389,7 +392,7 @@ func (c *client) await(id string, trouble func(n int)) operation {
 		if over == len(o.Tasks) && o.State != "queued" && o.State != "running" {
 			return o
 		}
-		if trouble != nil && happened < 5 && over > len(o.Tasks)*happened/6 {
+		if trouble != nil && happened < c.w.troubles() && over > len(o.Tasks)*happened/c.w.troubles()/2 {
 			trouble(happened)
 			happened++
 		}

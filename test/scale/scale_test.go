@@ -93,7 +93,8 @@ func (w *world) ran(o operation) {
 // plan plans on all targets, anew where a server died, and returns the sessions by target.
 func (w *world) plan(c *client, lap func(string, operation)) map[string]string {
 	w.t.Helper()
-	script := fmt.Sprintf("#!/bin/sh\necho a >> %[1]s/mark\necho more=1 >> %[1]s/app.conf\n%[2]s %[1]s/ran\necho b >> %[1]s/last\n", w.site, w.command)
+	// The homes differ here, and would make a class of each.
+	script := fmt.Sprintf("#!/bin/sh\ncd /; unset HOME\necho a >> %[1]s/mark\necho more=1 >> %[1]s/app.conf\n%[2]s %[1]s/ran\necho b >> %[1]s/last\n", w.site, w.command)
 	sessions := map[string]string{}
 	selector, trouble := "all", w.trouble
 	for try := 1; len(sessions) < len(w.hosts); try++ {
