@@ -67,6 +67,9 @@ type Config struct {
 	// asks its own switch besides.
 	Frozen func(target string) error
 	Gate   Gate
+	// Head is where the audit log stands, signed, to be left on targets; nil for none.
+	// Optional.
+	Head func(ctx context.Context) *helper.Head
 	// Notify tells somebody that a model's session waits for a person; optional. It
 	// must not block.
 	Notify func(s store.Session)
@@ -235,7 +238,9 @@ func (e *Engine) plan(ctx context.Context, req PlanRequest, m Member, on where) 
 		for _, a := range req.Argv {
 			r.Argv = append(r.Argv, []byte(a))
 		}
-		return e.call(ctx, c, helper.VerbPlan, r, &res, nil)
+		sent := r
+		sent.Head = e.head(ctx)
+		return e.call(ctx, c, helper.VerbPlan, sent, &res, nil)
 	})
 	if err != nil {
 		return Planned{}, out, err
@@ -296,6 +301,37 @@ func checked(contents map[string][]byte) map[string][]byte {
 		}
 	}
 	return contents
+}
+
+// head is what is left on a target. It holds the intent of what is asked for there.
+func (e *Engine) head(ctx context.Context) *helper.Head {
+	if e.cfg.Head == nil {
+		return nil
+	}
+	return e.cfg.Head(ctx)
+}
+
+// Heads returns what clients left on a target: unchecked, as the target sends it.
+func (e *Engine) Heads(ctx context.Context, name string) ([]helper.Head, error) {
+	t, err := e.cfg.Target(name)
+	if err != nil {
+		return nil, err
+	}
+	var all []helper.Head
+	for _, asRoot := range []bool{false, true} {
+		if asRoot && t.Become == "" { // root keeps those of what was done as root
+			break
+		}
+		var res helper.HeadsResult
+		err := e.withHelper(ctx, t, asRoot, func(c *frame.Client, _ transport.Info) error {
+			return e.call(ctx, c, helper.VerbHeads, struct{}{}, &res, nil)
+		})
+		if err != nil {
+			return all, err
+		}
+		all = append(all, res.Heads...)
+	}
+	return all, nil
 }
 
 // hostKey names the target in plans and approvals.

@@ -214,7 +214,7 @@ func (e *Engine) onTarget(ctx context.Context, verb string, d Detail, o Options)
 	if err != nil {
 		return helper.SessionResult{}, err
 	}
-	req := helper.SessionRequest{Session: d.ID, Confirm: o.Confirm, Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip, Follow: o.follow}
+	req := helper.SessionRequest{Session: d.ID, Head: e.head(ctx), Confirm: o.Confirm, Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip, Follow: o.follow}
 	if verb == helper.VerbApply {
 		a := approvalOf(d)
 		req.Approval = &a

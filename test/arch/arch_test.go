@@ -79,7 +79,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/receipt`, `plan|internal/audit`},
 	{`internal/inventory`, `diag|target|profile|internal/(audit|durable|freeze|link|sandbox|sandbox/attack|transport|transport/ssh)`},
 	{`internal/warm`, `diag|target|internal/(durable|frame|link|transport)`},
-	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|freeze|sandbox|transport/local|overlay|overlay/deferral|apply|transfer)`},
+	{`internal/helper`, `diag|change|plan|profile|internal/(safepath|durable|frame|freeze|sandbox|transport/local|overlay|overlay/deferral|apply|transfer)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
 	{`\.`, `diag|target|profile|plan|change|internal/(wire|box|box/setup|caller|engine|helper|store|store/sqlstore|work|token|audit|receipt|sshsig|fleet|freeze|durable|gate|policy|warm|executor|foreign|inventory|keys|recipe|sandbox|config|transport|transport/ssh|transfer|transfer/copier)`},

@@ -282,8 +282,8 @@ func (w *world) client(user, scopes string) *client {
 
 type doc = map[string]any
 
-// do sends a request to one server after the other until one answers it, always with the
-// same key.
+// do sends a request to the next server, and to the one after it where that is dead or
+// cannot answer, always with the same key.
 func (c *client) do(method, path, key string, body, answer any) (status int) {
 	c.w.t.Helper()
 	data, err := json.Marshal(body)
@@ -299,7 +299,6 @@ func (c *client) do(method, path, key string, body, answer any) (status int) {
 			c.w.t.Fatalf("%s %s: %d, %v", method, path, status, err)
 		}
 		c.mu.Lock()
-		c.next++
 		c.moved++
 		c.mu.Unlock()
 	}
@@ -308,6 +307,7 @@ func (c *client) do(method, path, key string, body, answer any) (status int) {
 func (c *client) once(method, path, key string, data []byte, answer any) (int, error) {
 	c.mu.Lock()
 	s := c.w.servers[c.next%len(c.w.servers)]
+	c.next++
 	c.mu.Unlock()
 	req, err := http.NewRequest(method, "http://"+s.listen+"/api/v1"+path, bytes.NewReader(data))
 	if err != nil {
@@ -383,18 +383,30 @@ func (w *world) troubles() int { return min(3+len(w.hosts)/50, 9) }
 func (c *client) await(id string, trouble func(n int)) operation {
 	c.w.t.Helper()
 	began, happened := time.Now(), 0
+	var troubled sync.WaitGroup // one at a time: the others go on
+	defer troubled.Wait()
+	over := make(chan struct{}, 1)
+	over <- struct{}{}
 	for {
 		var o operation
 		if status := c.do("GET", "/operations/"+id, "", nil, &o); status != http.StatusOK {
 			c.w.t.Fatalf("%s: %d", id, status)
 		}
-		over := o.over()
-		if over == len(o.Tasks) && o.State != "queued" && o.State != "running" {
+		n := o.over()
+		if n == len(o.Tasks) && o.State != "queued" && o.State != "running" {
 			return o
 		}
-		if trouble != nil && happened < c.w.troubles() && over > len(o.Tasks)*happened/c.w.troubles()/2 {
-			trouble(happened)
-			happened++
+		if trouble != nil && happened < c.w.troubles() && n > len(o.Tasks)*happened/c.w.troubles()/2 {
+			select {
+			case <-over:
+				k := happened
+				happened++
+				troubled.Go(func() {
+					trouble(k)
+					over <- struct{}{}
+				})
+			default:
+			}
 		}
 		if time.Since(began) > 10*time.Minute {
 			c.w.t.Fatalf("%s does not end: %v", id, o.Counts)

@@ -1,11 +1,13 @@
 package scale
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -27,6 +29,8 @@ func (w *world) trouble(n int) {
 		w.pg.Restart("fast")
 	case 2:
 		w.pg.Restart("immediate")
+	default:
+		time.Sleep(300 * time.Millisecond) // dead for so long
 	}
 	s.start()
 }
@@ -164,7 +168,7 @@ func (w *world) approve(c *client, sessions map[string]string, lap func(string, 
 			fleets[s.Fleet] = true
 		}
 	}
-	n := 0
+	var troubled sync.WaitGroup
 	for fleet := range fleets {
 		var f struct {
 			Classes []struct {
@@ -176,17 +180,12 @@ func (w *world) approve(c *client, sessions map[string]string, lap func(string, 
 			w.t.Fatalf("fleet: %d", status)
 		}
 		for i, k := range f.Classes {
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				if n++; n <= 2 {
-					w.servers[i%len(w.servers)].kill()
-					w.servers[i%len(w.servers)].start()
-				}
-			}()
+			if i < 2 {
+				troubled.Go(func() { w.trouble(3 * i) })
+			}
 			var m doc
 			status := c.do("POST", "/fleets/"+k.ID+"/approve", "", doc{"effect": k.Effect}, &m)
-			<-done
+			troubled.Wait()
 			w.t.Logf("class %s of %d targets: %d %.300v", k.ID, len(k.Targets), status, m["ok"])
 		}
 	}
@@ -237,5 +236,26 @@ func (w *world) logsHold() {
 	for i := range w.servers {
 		w.t.Log(w.bowline(i, "audit", "verify", "--all"))
 		w.bowline(i, "audit", "verify")
+	}
+	var report struct {
+		OK      bool
+		Targets []struct {
+			Target              string
+			Holds, Against, Bad int
+			Unknown             []string
+		}
+	}
+	if err := json.Unmarshal([]byte(w.bowline(0, "audit", "verify", "--all", "-t", "all", "--json")), &report); err != nil {
+		w.t.Fatal(err)
+	}
+	heads := 0
+	for _, x := range report.Targets {
+		if heads += x.Holds; x.Holds < 2 || x.Against+x.Bad+len(x.Unknown) > 0 {
+			w.t.Errorf("%+v", x)
+		}
+	}
+	w.t.Logf("%d heads on %d targets", heads, len(report.Targets))
+	if !report.OK || len(report.Targets) != len(w.hosts) {
+		w.t.Errorf("%d targets bear witness, %v", len(report.Targets), report.OK)
 	}
 }
