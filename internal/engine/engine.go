@@ -160,6 +160,11 @@ func (e *Engine) Plan(ctx context.Context, req PlanRequest, m Member) (Planned, 
 	if err == nil {
 		err = e.frozen(t.Name)
 	}
+	if err == nil {
+		if err = caller.Name(ctx, req.Profile); err != nil {
+			err = diag.New(diag.Refused, "load profile", "see 'bowline profile list'", "%w", err)
+		}
+	}
 	var prof profile.Profile
 	if err == nil {
 		prof, err = e.cfg.Profile(cmp.Or(req.Profile, t.Profile, e.cfg.Default))

@@ -61,7 +61,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/config`, `diag|target|profile|profile/profilefile|change|internal/(durable|policy)`},
 	{`internal/audit`, `diag|internal/(durable|redact)`},
 	// L2: what the product does; helper is its far side.
-	{`internal/executor`, `diag|target|profile|internal/(audit|frame|freeze|helper|link|policy|sandbox|transfer|transfer/agentless|transport)`},
+	{`internal/executor`, `diag|target|profile|internal/(audit|caller|frame|freeze|helper|link|policy|sandbox|transfer|transfer/agentless|transport)`},
 	{`internal/transfer/copier`, `diag|target|internal/(audit|frame|freeze|helper|link|policy|transfer|transfer/agentless|transport)`},
 	{`internal/caller`, `nothing`},
 	{`internal/engine`, `diag|target|plan|change|profile|internal/(audit|caller|frame|freeze|helper|link|policy|store|transport)`},
