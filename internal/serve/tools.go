@@ -54,7 +54,8 @@ func (t *tools) of(v login.Visitor) (http.Handler, error) {
 	}
 	ctx, stop := context.WithCancel(t.ctx)
 	s, err := mcp.New(ctx, mcp.Config{Client: t.cfg.Client, Version: t.cfg.Version, Selector: v.Targets, Profiles: v.Profiles,
-		Name: "token " + v.Name, Who: v.Caller(bowline.SurfaceMCP, ""), Logger: slog.New(louder{t.cfg.Logger.Handler()})})
+		// Names are not unique, and sessions belong to whoever has the name.
+		Name: "token " + v.ID + " " + v.Name, Who: v.Caller(bowline.SurfaceMCP, ""), Logger: slog.New(louder{t.cfg.Logger.Handler()})})
 	if err != nil {
 		stop()
 		return nil, err
