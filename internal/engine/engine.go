@@ -250,6 +250,9 @@ func (e *Engine) plan(ctx context.Context, req PlanRequest, m Member, on where) 
 	if err != nil {
 		return Planned{}, out, err
 	}
+	if err := answers(res.Plan, r); err != nil {
+		return Planned{}, out, err
+	}
 	x, err := e.keep(ctx, kept{Name: req.Name, Note: req.Note, Fleet: m.Fleet, Request: r, AsRoot: req.AsRoot}, res)
 	out.Subject.Digests = map[string]string{"plan": x.Digest}
 	return Planned{Session: x, Plan: res.Plan, Contents: res.Contents}, out, err

@@ -89,7 +89,7 @@ func (e *Engine) Get(ctx context.Context, id string) (Detail, error) {
 	}
 	decisions, err := s.Decisions(ctx, id)
 	return Detail{
-		Session: x, Plan: doc.Plan, Contents: doc.Contents, Decisions: decisions, Commands: ran, asRoot: doc.AsRoot, request: doc.Request,
+		Session: x, Plan: doc.Plan, Contents: checked(doc.Contents), Decisions: decisions, Commands: ran, asRoot: doc.AsRoot, request: doc.Request,
 	}, err
 }
 
