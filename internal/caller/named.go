@@ -21,5 +21,15 @@ func (c Caller) Name(profile string) error {
 	return nil
 }
 
+// Permit reports why the grant of ctx, if there is one, does not allow an act that the
+// policy has no rules for, or nil; see [Grant].
+func Permit(ctx context.Context, do, target string) error {
+	g := From(ctx, Caller{}).Grant
+	if g == nil {
+		return nil
+	}
+	return g.Permit(do, target, "")
+}
+
 // Name is [Caller.Name] of who calls with ctx.
 func Name(ctx context.Context, profile string) error { return From(ctx, Caller{}).Name(profile) }

@@ -160,6 +160,9 @@ func (e *Engine) Plan(ctx context.Context, req PlanRequest, m Member) (Planned, 
 	if err == nil {
 		err = e.frozen(t.Name)
 	}
+	if err == nil && req.Timeout < 0 {
+		err = diag.New(diag.Usage, "plan", "as in '--timeout 60s'", "a time limit of %v", req.Timeout)
+	}
 	if err == nil {
 		if err = caller.Name(ctx, req.Profile); err != nil {
 			err = diag.New(diag.Refused, "load profile", "see 'bowline profile list'", "%w", err)

@@ -250,3 +250,66 @@ func (s shown) RoundTrip(r *http.Request) (*http.Response, error) {
 	r.Header.Set("Authorization", "Bearer "+string(s))
 	return http.DefaultTransport.RoundTrip(r)
 }
+
+// TestReadTokenTriesNothing: a token that reads looks at what is known; neither a tool
+// nor an address makes the server log in to a target for it.
+func TestReadTokenTriesNothing(t *testing.T) {
+	w := newWorld(t, "")
+	token := w.token("bob", "read", "")
+	ctx := t.Context()
+	c := mcp.NewClient(&mcp.Implementation{Name: "model", Version: "1"}, nil)
+	ss, err := c.Connect(ctx, &mcp.StreamableClientTransport{Endpoint: w.url + "/mcp", HTTPClient: &http.Client{Transport: shown(token)}, MaxRetries: -1}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ss.Close()
+	list, err := ss.ListTools(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := map[string]map[string]any{
+		"targets": {"test": true, "selector": "local"}, "run": {"target": "local", "argv": []string{"true"}}, "propose": {"target": "local", "argv": []string{"true"}},
+		"read_file": {"target": "local", "path": "/etc/hostname"}, "search": {"target": "local", "path": "/etc", "text": "x"},
+		"copy": {"from": "local:/etc/hostname", "to": "/tmp/x"},
+	}
+	for _, tool := range list.Tools {
+		res, err := ss.CallTool(ctx, &mcp.CallToolParams{Name: tool.Name, Arguments: args[tool.Name]})
+		if err != nil || res.IsError {
+			continue
+		}
+		if text, _ := json.Marshal(res.Content); args[tool.Name] != nil && !strings.Contains(string(text), "lacks the scope") {
+			t.Errorf("%s: %s", tool.Name, text)
+		}
+	}
+	for e, err := range w.client.Audit(ctx, bowline.AuditQuery{Target: "local"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Event == "outcome" && e.Status == "ok" {
+			t.Errorf("done for a token that reads: %s", e.Raw)
+		}
+	}
+}
+
+// TestNumbersOutOfRange: seconds that no clock has are refused: they neither overflow into
+// others nor become none, which would leave out a limit or a window.
+func TestNumbersOutOfRange(t *testing.T) {
+	w := newWorld(t, "")
+	token := w.token("ann", "admin", "")
+	for _, n := range []string{"-1", "-1e300", "1e300", "9223372036.854775807", "9.3e9", "18446744074.7"} {
+		if code, doc := w.do(token, "POST", "/run", `{"argv":["true"],"timeout_seconds":`+n+`}`); code != http.StatusBadRequest {
+			t.Errorf("run for %s: %d %v", n, code, doc)
+		}
+	}
+	if code, doc := w.do(token, "POST", "/sessions", `{"argv":["true"],"timeout_seconds":-1}`); code != http.StatusBadRequest {
+		t.Errorf("plan for -1: %d %v", code, doc)
+	}
+	_, s := w.do(token, "POST", "/sessions", `{"argv":["true"]}`)
+	id := s["id"].(string)
+	if code, doc := w.do(token, "POST", "/sessions/"+id+"/approve", map[string]any{"digest": s["digest"]}); code != http.StatusOK {
+		t.Fatal(doc)
+	}
+	if code, doc := w.do(token, "POST", "/sessions/"+id+"/apply", `{"confirm_seconds":-5}`); code != http.StatusBadRequest {
+		t.Errorf("applied without the window that was asked for: %d %v", code, doc)
+	}
+}
