@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -287,6 +288,27 @@ func TestReadTokenTriesNothing(t *testing.T) {
 		}
 		if e.Event == "outcome" && e.Status == "ok" {
 			t.Errorf("done for a token that reads: %s", e.Raw)
+		}
+	}
+}
+
+// TestSecretsAreForReviewers: what a diff hides is unfolded for who may approve.
+func TestSecretsAreForReviewers(t *testing.T) {
+	w := newWorld(t, "")
+	_, s := w.do(w.token("ann", "admin", ""), "POST", "/sessions", map[string]any{"script": "#!/bin/sh\necho hunter2 > " + place(t) + "/id_ed25519\n"})
+	for scopes, want := range map[string]int{"read": http.StatusForbidden, "read,plan,apply": http.StatusForbidden, "read,approve": http.StatusOK} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/s/"+s["id"].(string)+"?secret=1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := shown(w.token("bob", scopes, "")).RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != want || strings.Contains(string(text), "hunter2") != (want == http.StatusOK) {
+			t.Errorf("%s: %s, %v", scopes, resp.Status, err)
 		}
 	}
 }
