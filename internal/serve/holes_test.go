@@ -211,13 +211,7 @@ func TestModelsOfOneName(t *testing.T) {
 	w := newWorld(t, "")
 	call := func(token, tool string, args map[string]any) string {
 		t.Helper()
-		c := mcp.NewClient(&mcp.Implementation{Name: "model", Version: "1"}, nil)
-		ss, err := c.Connect(t.Context(), &mcp.StreamableClientTransport{Endpoint: w.url + "/mcp", HTTPClient: &http.Client{Transport: shown(token)}, MaxRetries: -1}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ss.Close()
-		res, err := ss.CallTool(t.Context(), &mcp.CallToolParams{Name: tool, Arguments: args})
+		res, err := w.model(token).CallTool(t.Context(), &mcp.CallToolParams{Name: tool, Arguments: args})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -252,18 +246,56 @@ func (s shown) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
 
+// model connects an MCP client with a token.
+func (w *world) model(token string) *mcp.ClientSession {
+	w.t.Helper()
+	c := mcp.NewClient(&mcp.Implementation{Name: "model", Version: "1"}, nil)
+	ss, err := c.Connect(w.t.Context(), &mcp.StreamableClientTransport{Endpoint: w.url + "/mcp", HTTPClient: &http.Client{Transport: shown(token)}, MaxRetries: -1}, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { ss.Close() })
+	return ss
+}
+
+// TestBackgroundEndsWithItsToken: what a model left running is killed when its token is
+// revoked.
+func TestBackgroundEndsWithItsToken(t *testing.T) {
+	w := newWorld(t, "")
+	made, secret, err := w.client.CreateToken(t.Context(), bowline.TokenRequest{Name: "model", Scopes: "read,run", Expires: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := w.model(secret).CallTool(t.Context(), &mcp.CallToolParams{Name: "run", Arguments: map[string]any{"target": "local", "profile": "script", "argv": []string{"sleep", "25"}, "background": true}})
+	if err != nil || res.IsError {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if err := w.client.RevokeToken(t.Context(), made.ID); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		for e, err := range w.client.Audit(t.Context(), bowline.AuditQuery{Verb: "run", Event: "outcome"}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Status == "ok" {
+				t.Error("it ran to its end")
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it still runs")
+		}
+	}
+}
+
 // TestReadTokenTriesNothing: a token that reads looks at what is known; neither a tool
 // nor an address makes the server log in to a target for it.
 func TestReadTokenTriesNothing(t *testing.T) {
 	w := newWorld(t, "")
 	token := w.token("bob", "read", "")
 	ctx := t.Context()
-	c := mcp.NewClient(&mcp.Implementation{Name: "model", Version: "1"}, nil)
-	ss, err := c.Connect(ctx, &mcp.StreamableClientTransport{Endpoint: w.url + "/mcp", HTTPClient: &http.Client{Transport: shown(token)}, MaxRetries: -1}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ss.Close()
+	ss := w.model(token)
 	list, err := ss.ListTools(ctx, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -5,8 +5,10 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/bowline-sh/bowline"
+	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/api"
 	"github.com/bowline-sh/bowline/internal/login"
 	"github.com/bowline-sh/bowline/internal/mcp"
@@ -67,8 +69,33 @@ func (t *tools) of(v login.Visitor) (http.Handler, error) {
 		old.stop()
 		delete(t.all, id)
 	}
-	t.all[v.ID] = &tool{s.Open(), stop}
-	return t.all[v.ID], nil
+	made := &tool{s.Open(), stop}
+	t.all[v.ID] = made
+	go t.watch(ctx, v.ID, made)
+	return made, nil
+}
+
+// watch ends a token's server, with what it runs in the background, when the token ends.
+func (t *tools) watch(ctx context.Context, id string, mine *tool) {
+	tick := time.NewTicker(login.Recheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := t.cfg.Client.StillValid(ctx, id); diag.KindOf(err) != diag.Denied {
+			continue
+		}
+		mine.stop()
+		t.mu.Lock()
+		if t.all[id] == mine {
+			delete(t.all, id)
+		}
+		t.mu.Unlock()
+		return
+	}
 }
 
 // louder hides what is below a warning: the protocol's own library tells of every session.
