@@ -45,7 +45,7 @@ func compare(held []Held, hashes map[string][]string, name func(chain string) st
 				r.Bad++
 				continue
 			case !known:
-				if text := fmt.Sprintf("%s of host %q", x.Chain, x.Host); len(r.Unknown) < maxUnknown && !slices.Contains(r.Unknown, text) {
+				if text := fmt.Sprintf("%s of host %.100q", x.Chain, x.Host); len(r.Unknown) < maxUnknown && !slices.Contains(r.Unknown, text) {
 					r.Unknown = append(r.Unknown, text)
 				}
 				continue
