@@ -379,13 +379,13 @@ func (env *Env) showHeld(list []bowline.AuditTarget) {
 		case t.Holds+t.Against+t.Bad+len(t.Unknown) == 0:
 			words = append(words, "holds nothing")
 		default:
-			words = append(words, fmt.Sprintf("%d heads hold", t.Holds))
+			words = append(words, fmt.Sprintf("heads that hold: %d", t.Holds))
 		}
 		if t.Against > 0 {
-			words = append(words, fmt.Sprintf("%d show that something is missing", t.Against))
+			words = append(words, fmt.Sprintf("that show something missing: %d", t.Against))
 		}
 		if t.Bad > 0 {
-			words = append(words, fmt.Sprintf("%d are forged: do not trust this target", t.Bad))
+			words = append(words, fmt.Sprintf("forged: %d, do not trust this target", t.Bad))
 		}
 		for _, u := range t.Unknown {
 			words = append(words, "one of a log not known here, "+u)
