@@ -10,6 +10,7 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/wire"
 )
 
 // AuditEntry is one line of the audit log. An action has two with the same ID:
@@ -175,17 +176,50 @@ type AuditChain struct {
 type AuditAllReport struct {
 	OK         bool
 	Chains     []AuditChain
-	Statements int64    // signed ones that hold
+	Statements int64 // signed ones that hold
+	Targets    []AuditTarget
 	Problems   []string // with the place where each was found
+}
+
+// AuditTarget is what one target bears witness to: the heads of audit logs that machines
+// left there.
+type AuditTarget struct {
+	Target  string
+	Holds   int      // that their machine signed, and that its log bears out
+	Against int      // that its log does not bear out: each is a problem of that log
+	Bad     int      // not signed by whom they name: the target's fault, not the log's
+	Unknown []string // logs that are not known here
+	Err     error    // it could not be asked
+}
+
+// Sound reports whether the target could be asked and sent nothing forged.
+func (t AuditTarget) Sound() bool { return t.Err == nil && t.Bad == 0 }
+
+func auditTargets(list []wire.TargetReport) []AuditTarget {
+	out := make([]AuditTarget, len(list))
+	for i, t := range list {
+		out[i] = AuditTarget(t)
+	}
+	return out
+}
+
+// VerifyAuditOn checks this machine's log against the heads that it left on targets with
+// each plan and apply. What was cut from the log shows on a target, unless that was changed
+// too. It does not do what VerifyAudit does. It writes nothing to the log.
+func (c *Client) VerifyAuditOn(ctx context.Context, targets []string) (list []AuditTarget, problems []string, err error) {
+	r, err := c.parts.VerifyOwn(ctx, targets)
+	return auditTargets(r.Targets), r.Problems, err
 }
 
 // VerifyAuditAll checks the logs of all machines that share the store: their copies
 // there, what the machines have signed about each other's, and this machine's own log and
-// memory against both. What was cut, edited or dropped in one of these places shows in
-// another. An error means that it could not look.
-func (c *Client) VerifyAuditAll(ctx context.Context) (AuditAllReport, error) {
-	r, err := c.parts.VerifyAll(ctx)
-	out := AuditAllReport{OK: err == nil && len(r.Problems) == 0, Statements: r.Statements, Problems: r.Problems}
+// memory against both; and all of that against the heads that the machines left on
+// targets. What was cut, edited or dropped in one of these places shows in another. A
+// target that lies or cannot be asked says nothing about the logs. An error means that it
+// could not look.
+func (c *Client) VerifyAuditAll(ctx context.Context, targets ...string) (AuditAllReport, error) {
+	r, err := c.parts.VerifyAll(ctx, targets)
+	out := AuditAllReport{OK: err == nil && len(r.Problems) == 0, Statements: r.Statements, Problems: r.Problems, Targets: auditTargets(r.Targets)}
 	for _, x := range r.Chains {
 		out.Chains = append(out.Chains, AuditChain(x))
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bowline-sh/bowline/change"
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/caller"
 	"github.com/bowline-sh/bowline/internal/config"
 	"github.com/bowline-sh/bowline/internal/gate"
 	"github.com/bowline-sh/bowline/internal/policy"
@@ -104,6 +105,9 @@ func (c *Client) ExplainPolicy(ctx context.Context, q PolicyQuestion) (PolicyAns
 	p, err := c.parts.Policy()
 	if err != nil {
 		return PolicyAnswer{}, err
+	}
+	if err := caller.Name(ctx, q.Profile); err != nil {
+		return PolicyAnswer{}, diag.New(diag.Refused, "explain policy", "see 'bowline profile list'", "%w", err)
 	}
 	r, err := c.policyRequest(q)
 	if err != nil {

@@ -5,7 +5,9 @@ import (
 	"errors"
 
 	"github.com/bowline-sh/bowline/diag"
+	"github.com/bowline-sh/bowline/internal/caller"
 	"github.com/bowline-sh/bowline/internal/inventory"
+	"github.com/bowline-sh/bowline/internal/policy"
 	"github.com/bowline-sh/bowline/internal/transport/ssh"
 	"github.com/bowline-sh/bowline/target"
 )
@@ -137,6 +139,9 @@ func (c *Client) TestTarget(ctx context.Context, name string, attacks bool) (Tes
 	t, err := c.parts.Resolve(name)
 	if err != nil {
 		return TestReport{Target: name}, err
+	}
+	if err := caller.Permit(ctx, policy.Run, t.Name); err != nil {
+		return TestReport{Target: t.Name}, diag.New(diag.Denied, "test target "+t.Name, "use another token, or have one made with 'bowline token create'", "%w", err)
 	}
 	p, err := c.parts.ProfileFor(t)
 	if err != nil {

@@ -2,7 +2,8 @@
 # Long campaigns: every fuzz target for FUZZTIME (default 60s), then the full circle
 # with every package and every moment of a crash, every request of a box that fails, a fleet of 500 hosts and 10,000
 # commands through one client, transfers that are cut, large and many, 900 tasks on 300 targets while processes and
-# PostgreSQL are killed, a team at work on a server, then the tests again and again (SOAK_COUNT, default 5).
+# PostgreSQL are killed, the same through the front door of three servers, a team at work on one, then the tests again and
+# again (SOAK_COUNT, default 5).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
@@ -19,4 +20,5 @@ BOWLINE_FLEET=full go test -count 1 -timeout 1h -v -run 'TestTroubledFleet|TestC
 BOWLINE_SCALE=full go test -count 1 -timeout 1h -v -run TestChaos ./internal/worker
 BOWLINE_SCALE=full go test -count 1 -timeout 1h -v -run TestServersDieInAFleet ./test/integration
 BOWLINE_LOAD=full go test -count 1 -timeout 1h -v ./test/load
+BOWLINE_SCALE=full go test -count 1 -timeout 1h -v ./test/scale
 go test -p 1 -count "${SOAK_COUNT:-5}" -timeout 2h ./...

@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -117,13 +116,4 @@ func (r route) describe() object {
 		out["requestBody"] = object{"content": object{"application/json": object{"schema": ref(r.in)}}}
 	}
 	return out
-}
-
-// operations are the ids of all routes, sorted.
-func operations(routes []route) []string {
-	ids := map[string]bool{}
-	for _, r := range routes {
-		ids[r.id] = true
-	}
-	return slices.Sorted(maps.Keys(ids))
 }

@@ -160,7 +160,8 @@ func (c *call) selected(selector string) ([]string, error) {
 	return names, nil
 }
 
-// operation returns one that the visitor may see: each of its targets is theirs.
+// operation returns one that the visitor may see: each of its targets is theirs, and a run
+// is their own.
 func (c *call) operation(output bool) (bowline.Operation, []bowline.Task, error) {
 	missing := diag.New(diag.Usage, "find operation", "GET "+Prefix+"/operations lists them", "%w", errMissing)
 	o, err := c.Operation(c, c.path("id"))
@@ -169,6 +170,9 @@ func (c *call) operation(output bool) (bowline.Operation, []bowline.Task, error)
 	}
 	if err != nil {
 		return o, nil, err
+	}
+	if o.Verb == bowline.OperationRun && o.User != c.visitor.User && !c.visitor.May(bowline.ScopeAdmin) {
+		return bowline.Operation{}, nil, missing // what a command wrote is for who ran it
 	}
 	tasks, err := c.Tasks(c, o.ID, output)
 	sees := c.visitor.Sees()
@@ -217,6 +221,9 @@ func cancelOperation(c *call) (any, error) {
 	o, _, err := c.operation(false)
 	if err != nil {
 		return nil, err
+	}
+	if scope := scopes[string(o.Verb)]; !c.visitor.May(scope) {
+		return nil, diag.New(diag.Refused, "cancel operation", "use another token, or have one made with 'bowline token create --scope "+string(scope)+"'", "token %q lacks the scope %q", c.visitor.Name, string(scope))
 	}
 	if err := c.CancelOperation(c, o.ID); err != nil {
 		return nil, err

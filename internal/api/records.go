@@ -80,7 +80,19 @@ func newToken(t bowline.Token) Token {
 	return Token{ID: t.ID, Name: t.Name, User: t.User, Scopes: words(t.Scopes), Targets: t.Targets, Profiles: t.Profiles, Maker: t.Maker, Created: t.Created, Expires: t.Expires, State: state}
 }
 
+// keeps reports that the visitor may look after tokens, which are for all targets and
+// profiles, or an error.
+func (c *call) keeps(op string) error {
+	if c.visitor.Targets == "" && len(c.visitor.Profiles) == 0 {
+		return nil
+	}
+	return diag.New(diag.Refused, op, "use a token that is bound to nothing", "a token bound to targets or profiles has no say about tokens")
+}
+
 func listTokens(c *call) (any, error) {
+	if err := c.keeps("list tokens"); err != nil {
+		return nil, err
+	}
 	list, err := c.Tokens(c)
 	out := Tokens{Tokens: []Token{}}
 	for _, t := range list {
@@ -94,8 +106,11 @@ func createToken(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.visitor.Targets != "" || len(c.visitor.Profiles) > 0 {
-		return nil, diag.New(diag.Refused, "create token", "", "a token bound to targets or profiles makes none")
+	if err := c.keeps("create token"); err != nil {
+		return nil, err
+	}
+	if c.visitor.Parent != "" {
+		return nil, diag.New(diag.Refused, "create token", "use the token itself, or 'bowline token create'", "what a browser keeps makes no token: it would outlive the browser's")
 	}
 	t, secret, err := c.CreateToken(c, bowline.TokenRequest{Name: in.Name, User: in.User, Scopes: strings.Join(in.Scopes, ","), Both: in.Both, Targets: in.Targets, Profiles: in.Profiles,
 		Expires: time.Duration(in.Days * 24 * float64(time.Hour))})
@@ -105,6 +120,9 @@ func createToken(c *call) (any, error) {
 }
 
 func revokeToken(c *call) (any, error) {
+	if err := c.keeps("revoke token"); err != nil {
+		return nil, err
+	}
 	err := c.RevokeToken(c, c.path("id"))
 	if diag.KindOf(err) == diag.NotFound {
 		err = diag.New(diag.Usage, "revoke token", "GET "+Prefix+"/tokens lists them", "%w", errMissing)

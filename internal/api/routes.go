@@ -64,7 +64,7 @@ func (s *Server) table() []route {
 			query: append([]param{{"state", "only those", "string"}, {"user", "only of this one; for administrators", "string"}}, page...), out: Operations{}, do: listOperations},
 		{method: get, path: "/operations/{id}", id: "getOperation", summary: "One operation, with its tasks", scope: bowline.ScopeRead, out: Operation{}, do: getOperation},
 		{method: get, path: "/operations/{id}/events", id: "watchOperation", summary: "What happens in an operation, as it happens", scope: bowline.ScopeRead, out: Operation{}, events: true, do: watchOperation},
-		{method: post, path: "/operations/{id}/cancel", id: "cancelOperation", summary: "Begin nothing more of an operation, and kill what runs", scope: bowline.ScopeRun, out: Operation{}, do: cancelOperation},
+		{method: post, path: "/operations/{id}/cancel", id: "cancelOperation", summary: "Begin nothing more of an operation, and kill what runs", scope: bowline.ScopeRead, out: Operation{}, do: cancelOperation},
 
 		{method: post, path: "/sessions/prune", id: "pruneSessions", summary: "Delete sessions that are over, on their targets and here", scope: bowline.ScopeAdmin, in: PruneRequest{}, out: Pruned{}, do: prune},
 

@@ -217,7 +217,12 @@ func (a ApplyRequest) options(c *call) bowline.ApplyOptions {
 	return o
 }
 
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+// seconds reads a number of seconds, a year at most, so that none turns into a time that
+// lies elsewhere. What is less than nothing stays so, and is refused by whoever gets it.
+func seconds(s float64) time.Duration {
+	const most = float64(366 * 24 * time.Hour)
+	return time.Duration(max(-most, min(s*float64(time.Second), most)))
+}
 
 // Progress is one step of an apply or rollback.
 type Progress struct {

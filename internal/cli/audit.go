@@ -280,6 +280,7 @@ func newAuditTail(env *Env) *cobra.Command {
 
 func newAuditVerify(env *Env) *cobra.Command {
 	var asJSON, all bool
+	var selector string
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Check the whole log, and name the first bad entry", Args: args(cobra.NoArgs),
 		Long: `Check every entry, the hash chain, and the head that is kept apart from the log.
@@ -287,23 +288,124 @@ func newAuditVerify(env *Env) *cobra.Command {
 With --all, check the logs of all machines that share the store: their copies there, what
 the machines have signed about each other's, and this machine's log against both.
 
-Exit codes: 0 intact, 1 not intact, or it could not be read.`,
+With -t, ask targets too: each plan and apply leaves there, signed, where the log of the
+machine stood. A log that was cut with all its copies is found by a target. One that sends
+what nobody signed, or cannot be asked, is named; it says nothing about the logs.
+
+Exit codes: 0 intact, 1 not intact, or it could not be read, 14 intact as far as it was
+seen, but some target lied or could not be asked.`,
+		Example: "  bowline audit verify\n  bowline audit verify --all -t env=prod",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return env.withClient(cmd.Context(), func(c *bowline.Client) error {
-				if all {
-					return env.verifyAll(cmd.Context(), c, asJSON)
-				}
-				r, err := c.VerifyAudit(cmd.Context())
+				names, err := selectedNames(cmd.Context(), c, selector)
 				if err != nil {
 					return err
 				}
-				return env.showVerdict(r, asJSON)
+				if all {
+					return env.verifyAll(cmd.Context(), c, names, asJSON)
+				}
+				return env.verifyOne(cmd.Context(), c, names, asJSON)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
 	cmd.Flags().BoolVar(&all, "all", false, "the logs of all machines that share the store")
+	cmd.Flags().StringVarP(&selector, "target", "t", "", "ask these targets what they hold of the logs")
 	return cmd
+}
+
+// selectedNames are the targets that a selector means, none for "".
+func selectedNames(ctx context.Context, c *bowline.Client, selector string) ([]string, error) {
+	if selector == "" {
+		return nil, nil
+	}
+	list, err := c.Targets(ctx, selector)
+	names := make([]string, len(list))
+	for i, t := range list {
+		names[i] = t.Name
+	}
+	return names, err
+}
+
+// verifyOne checks the log of this machine, and what targets hold of it.
+func (env *Env) verifyOne(ctx context.Context, c *bowline.Client, targets []string, asJSON bool) error {
+	// What vouches is read before what it vouches for.
+	held, problems, err := c.VerifyAuditOn(ctx, targets)
+	if err != nil {
+		return err
+	}
+	r, err := c.VerifyAudit(ctx)
+	if err != nil {
+		return err
+	}
+	if len(problems) > 0 && r.OK {
+		r.OK, r.Problem = false, strings.Join(problems, "; ")
+	}
+	if err := env.showVerdict(r, held, asJSON); err != nil {
+		return err
+	}
+	return unsound(held)
+}
+
+// jsonHeld is what one target bears witness to as JSON.
+type jsonHeld struct {
+	Target  string   `json:"target"`
+	Holds   int      `json:"holds"`
+	Against int      `json:"against"`
+	Bad     int      `json:"bad"`
+	Unknown []string `json:"unknown"`
+	Error   string   `json:"error,omitempty"`
+}
+
+func jsonHeldOf(list []bowline.AuditTarget) []jsonHeld {
+	out := []jsonHeld{}
+	for _, t := range list {
+		x := jsonHeld{Target: t.Target, Holds: t.Holds, Against: t.Against, Bad: t.Bad, Unknown: nonNil(t.Unknown)}
+		if t.Err != nil {
+			x.Error = t.Err.Error()
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// showHeld prints a line for each target.
+func (env *Env) showHeld(list []bowline.AuditTarget) {
+	for _, t := range list {
+		var words []string
+		switch {
+		case t.Err != nil:
+			words = append(words, "could not be asked: "+t.Err.Error())
+		case t.Holds+t.Against+t.Bad+len(t.Unknown) == 0:
+			words = append(words, "holds nothing")
+		default:
+			words = append(words, fmt.Sprintf("heads that hold: %d", t.Holds))
+		}
+		if t.Against > 0 {
+			words = append(words, fmt.Sprintf("that show something missing: %d", t.Against))
+		}
+		if t.Bad > 0 {
+			words = append(words, fmt.Sprintf("forged: %d, do not trust this target", t.Bad))
+		}
+		for _, u := range t.Unknown {
+			words = append(words, "one of a log not known here, "+u)
+		}
+		fmt.Fprintf(env.Stdout, "%s: %s\n", safe(t.Target), neutral.Text(strings.Join(words, "; ")))
+	}
+}
+
+// unsound is the error for targets that lied or could not be asked.
+func unsound(list []bowline.AuditTarget) error {
+	var names []string
+	for _, t := range list {
+		if !t.Sound() {
+			names = append(names, t.Target)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return diag.New(diag.Partial, "verify audit logs", "see 'bowline doctor "+names[0]+"'", "the logs are intact as far as was seen, but these targets bear no witness: %s", strings.Join(names, ", "))
 }
 
 // jsonChain is the log of one machine as JSON.
@@ -314,8 +416,8 @@ type jsonChain struct {
 	Signers int    `json:"signers"`
 }
 
-func (env *Env) verifyAll(ctx context.Context, c *bowline.Client, asJSON bool) error {
-	r, err := c.VerifyAuditAll(ctx)
+func (env *Env) verifyAll(ctx context.Context, c *bowline.Client, targets []string, asJSON bool) error {
+	r, err := c.VerifyAuditAll(ctx, targets...)
 	if err != nil {
 		return err
 	}
@@ -324,11 +426,12 @@ func (env *Env) verifyAll(ctx context.Context, c *bowline.Client, asJSON bool) e
 		for _, x := range r.Chains {
 			chains = append(chains, jsonChain(x))
 		}
-		err = printJSON(env.Stdout, map[string]any{"schema_version": 1, "ok": r.OK, "chains": chains, "statements": r.Statements, "problems": append([]string{}, r.Problems...)})
+		err = printJSON(env.Stdout, map[string]any{"schema_version": 1, "ok": r.OK, "chains": chains, "statements": r.Statements, "targets": jsonHeldOf(r.Targets), "problems": append([]string{}, r.Problems...)})
 	} else {
 		for _, x := range r.Chains {
 			fmt.Fprintf(env.Stdout, "%s  %s: %d entries, vouched for by %d machines\n", x.ID, neutral.Text(x.Host), x.Entries, x.Signers)
 		}
+		env.showHeld(r.Targets)
 		for _, p := range r.Problems {
 			fmt.Fprintf(env.Stdout, "%s\n", neutral.Text(p))
 		}
@@ -337,13 +440,16 @@ func (env *Env) verifyAll(ctx context.Context, c *bowline.Client, asJSON bool) e
 	if err == nil && !r.OK {
 		err = diag.New(diag.Failure, "verify audit logs", "keep what each place has before anything else is written: 'bowline audit export', 'bowline store backup FILE'", "they are not intact")
 	}
+	if err == nil {
+		err = unsound(r.Targets)
+	}
 	return err
 }
 
-func (env *Env) showVerdict(r bowline.AuditReport, asJSON bool) error {
+func (env *Env) showVerdict(r bowline.AuditReport, held []bowline.AuditTarget, asJSON bool) error {
 	if asJSON {
 		err := printJSON(env.Stdout, map[string]any{"schema_version": schemaVersion, "ok": r.OK, "entries": r.Entries, "segments": r.Segments,
-			"last": r.Last, "problem": r.Problem, "notes": nonNil(r.Notes)})
+			"last": r.Last, "problem": r.Problem, "notes": nonNil(r.Notes), "targets": jsonHeldOf(held)})
 		if err == nil && !r.OK {
 			err = &commandExit{code: 1}
 		}
@@ -352,6 +458,7 @@ func (env *Env) showVerdict(r bowline.AuditReport, asJSON bool) error {
 	for _, n := range r.Notes {
 		env.note("%s", n)
 	}
+	env.showHeld(held)
 	if !r.OK {
 		return diag.New(diag.Failure, "verify audit log", "keep a copy of the log before anything else writes to it, then compare with an export or a backup",
 			"NOT INTACT after %d good entries: %s", r.Entries, r.Problem)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/caller"
+	"github.com/bowline-sh/bowline/internal/policy"
 	"github.com/bowline-sh/bowline/internal/store"
 	"github.com/bowline-sh/bowline/plan"
 )
@@ -42,6 +43,9 @@ func (e *Engine) Decide(ctx context.Context, id string, what Decision) (plan.App
 		}
 		if !what.Reject {
 			return e.approve(ctx, d, &a)
+		}
+		if err := e.permitted(ctx, policy.Approve, verb, d); err != nil {
+			return err
 		}
 		if !plan.CanMove(d.Status, to) {
 			return illegal(verb, d)

@@ -67,6 +67,9 @@ type Config struct {
 	// asks its own switch besides.
 	Frozen func(target string) error
 	Gate   Gate
+	// Head is where the audit log stands, signed, to be left on targets; nil for none.
+	// Optional.
+	Head func(ctx context.Context) *helper.Head
 	// Notify tells somebody that a model's session waits for a person; optional. It
 	// must not block.
 	Notify func(s store.Session)
@@ -157,6 +160,14 @@ func (e *Engine) Plan(ctx context.Context, req PlanRequest, m Member) (Planned, 
 	if err == nil {
 		err = e.frozen(t.Name)
 	}
+	if err == nil && req.Timeout < 0 {
+		err = diag.New(diag.Usage, "plan", "as in '--timeout 60s'", "a time limit of %v", req.Timeout)
+	}
+	if err == nil {
+		if err = caller.Name(ctx, req.Profile); err != nil {
+			err = diag.New(diag.Refused, "load profile", "see 'bowline profile list'", "%w", err)
+		}
+	}
 	var prof profile.Profile
 	if err == nil {
 		prof, err = e.cfg.Profile(cmp.Or(req.Profile, t.Profile, e.cfg.Default))
@@ -235,9 +246,14 @@ func (e *Engine) plan(ctx context.Context, req PlanRequest, m Member, on where) 
 		for _, a := range req.Argv {
 			r.Argv = append(r.Argv, []byte(a))
 		}
-		return e.call(ctx, c, helper.VerbPlan, r, &res, nil)
+		sent := r
+		sent.Head = e.head(ctx)
+		return e.call(ctx, c, helper.VerbPlan, sent, &res, nil)
 	})
 	if err != nil {
+		return Planned{}, out, err
+	}
+	if err := answers(res.Plan, r); err != nil {
 		return Planned{}, out, err
 	}
 	x, err := e.keep(ctx, kept{Name: req.Name, Note: req.Note, Fleet: m.Fleet, Request: r, AsRoot: req.AsRoot}, res)
@@ -296,6 +312,37 @@ func checked(contents map[string][]byte) map[string][]byte {
 		}
 	}
 	return contents
+}
+
+// head is what is left on a target. It holds the intent of what is asked for there.
+func (e *Engine) head(ctx context.Context) *helper.Head {
+	if e.cfg.Head == nil {
+		return nil
+	}
+	return e.cfg.Head(ctx)
+}
+
+// Heads returns what clients left on a target: unchecked, as the target sends it.
+func (e *Engine) Heads(ctx context.Context, name string) ([]helper.Head, error) {
+	t, err := e.cfg.Target(name)
+	if err != nil {
+		return nil, err
+	}
+	var all []helper.Head
+	for _, asRoot := range []bool{false, true} {
+		if asRoot && t.Become == "" { // root keeps those of what was done as root
+			break
+		}
+		var res helper.HeadsResult
+		err := e.withHelper(ctx, t, asRoot, func(c *frame.Client, _ transport.Info) error {
+			return e.call(ctx, c, helper.VerbHeads, struct{}{}, &res, nil)
+		})
+		if err != nil {
+			return all, err
+		}
+		all = append(all, res.Heads...)
+	}
+	return all, nil
 }
 
 // hostKey names the target in plans and approvals.

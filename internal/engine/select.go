@@ -69,6 +69,11 @@ func (e *Engine) Select(ctx context.Context, id string, sel Selection) (Planned,
 		if err := sameSelection(d.Plan, res.Plan, keep); err != nil {
 			return err
 		}
+		// What the digest does not hold: whose it is.
+		p := res.Plan
+		if p.Session != fresh || p.Target != d.Target || p.From != d.ID || p.Created.After(e.cfg.Now().Add(time.Minute)) {
+			return diag.New(diag.Untrusted, "select operations of "+id, "find out who controls the target; nothing was kept here", "the target sent a selection that was not asked for: %q of %q on %q", p.Session, p.From, p.Target)
+		}
 		res.Contents = d.Contents
 		k := kept{Name: d.Name, Note: d.Note, Fleet: d.Fleet, AsRoot: d.asRoot}
 		if d.request != nil {

@@ -9,8 +9,10 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/caller"
 	"github.com/bowline-sh/bowline/internal/frame"
 	"github.com/bowline-sh/bowline/internal/helper"
+	"github.com/bowline-sh/bowline/internal/policy"
 	"github.com/bowline-sh/bowline/internal/store"
 	"github.com/bowline-sh/bowline/internal/transport"
 	"github.com/bowline-sh/bowline/plan"
@@ -89,7 +91,7 @@ func (e *Engine) Get(ctx context.Context, id string) (Detail, error) {
 	}
 	decisions, err := s.Decisions(ctx, id)
 	return Detail{
-		Session: x, Plan: doc.Plan, Contents: doc.Contents, Decisions: decisions, Commands: ran, asRoot: doc.AsRoot, request: doc.Request,
+		Session: x, Plan: doc.Plan, Contents: checked(doc.Contents), Decisions: decisions, Commands: ran, asRoot: doc.AsRoot, request: doc.Request,
 	}, err
 }
 
@@ -113,6 +115,15 @@ func (e *Engine) recorded(ctx context.Context, verb string, d Detail, act func()
 	return errors.Join(err, e.end(ctx, id, audit.Outcome{Err: err}))
 }
 
+// permitted reports why the grant of the caller does not allow something that the policy
+// is not asked about, or nil. Surfaces ask before; this holds where one forgets.
+func (e *Engine) permitted(ctx context.Context, do, verb string, d Detail) error {
+	if err := caller.Permit(ctx, do, d.Target); err != nil {
+		return diag.New(diag.Denied, verb+" "+d.ID, "use another token, or have one made with 'bowline token create'", "%w", err)
+	}
+	return nil
+}
+
 // Cancel withdraws a session that was not applied.
 func (e *Engine) Cancel(ctx context.Context, id, why string) error {
 	d, err := e.Get(ctx, id)
@@ -120,6 +131,9 @@ func (e *Engine) Cancel(ctx context.Context, id, why string) error {
 		return err
 	}
 	return e.recorded(ctx, "cancel", d, func() error {
+		if err := e.permitted(ctx, policy.Plan, "cancel", d); err != nil {
+			return err
+		}
 		if !plan.CanMove(d.Status, plan.Cancelled) {
 			return illegal("cancel", d)
 		}
@@ -173,6 +187,9 @@ func (e *Engine) act(ctx context.Context, verb, id string, o Options, from ...pl
 	}
 	var res helper.SessionResult
 	err = e.recorded(ctx, verb, d, func() error {
+		if o.Confirm < 0 { // it would be none, and nobody asked for that
+			return diag.New(diag.Usage, verb+" "+d.ID, "as in '--confirm 60s'", "a window of %v", o.Confirm)
+		}
 		allowed := false
 		for _, s := range from {
 			allowed = allowed || d.Status == s
@@ -214,7 +231,7 @@ func (e *Engine) onTarget(ctx context.Context, verb string, d Detail, o Options)
 	if err != nil {
 		return helper.SessionResult{}, err
 	}
-	req := helper.SessionRequest{Session: d.ID, Confirm: o.Confirm, Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip, Follow: o.follow}
+	req := helper.SessionRequest{Session: d.ID, Head: e.head(ctx), Confirm: o.Confirm, Force: o.Force, DryRun: o.DryRun, Rerun: o.Rerun, Skip: o.Skip, Follow: o.follow}
 	if verb == helper.VerbApply {
 		a := approvalOf(d)
 		req.Approval = &a

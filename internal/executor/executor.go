@@ -18,6 +18,7 @@ import (
 
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/audit"
+	"github.com/bowline-sh/bowline/internal/caller"
 	"github.com/bowline-sh/bowline/internal/freeze"
 	"github.com/bowline-sh/bowline/internal/link"
 	"github.com/bowline-sh/bowline/internal/policy"
@@ -110,6 +111,9 @@ func (e *Executor) Run(ctx context.Context, req Request) (Result, error) {
 	}
 	if err != nil {
 		return e.refused(ctx, req, res, err)
+	}
+	if err := caller.Name(ctx, req.Profile); err != nil {
+		return e.refused(ctx, req, res, diag.New(diag.Refused, "load profile", "see 'bowline profile list'", "%w", err))
 	}
 	p, err := e.cfg.Profile(cmp.Or(req.Profile, t.Profile, e.cfg.Default))
 	res.Profile = cmp.Or(p.Name, req.Profile)

@@ -64,6 +64,8 @@ func sessionVerb(ctx context.Context, r *frame.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	leave(req.Head)
+	req.Head = nil
 	if r.Verb == VerbResume || r.Verb == VerbRollback && expire(ctx, dir) {
 		if res, running, err := attach(ctx, r, dir); running {
 			return res, err

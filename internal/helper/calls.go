@@ -34,6 +34,8 @@ type PlanRequest struct {
 	// Profile says what is deferred and what is volatile; the zero value is the
 	// built-in rules.
 	Profile profile.Profile `json:"profile"`
+	// Head is left on the target; optional.
+	Head *Head `json:"head,omitempty"`
 }
 
 // PlanResult is what the dry run found.
@@ -61,6 +63,8 @@ type SessionRequest struct {
 	// Follow, with resume, only follows what is being done or says that it is done: the
 	// client is frozen.
 	Follow bool `json:"follow,omitempty"`
+	// Head, with apply, resume and rollback, is left on the target; optional.
+	Head *Head `json:"head,omitempty"`
 }
 
 // SessionResult is where a session stands after a call.

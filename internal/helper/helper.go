@@ -82,6 +82,8 @@ func handle(ctx context.Context, r *frame.Request) (any, error) {
 		return drift(ctx, r)
 	case VerbPlan:
 		return planSession(ctx, r)
+	case VerbHeads:
+		return heads(r)
 	case VerbScan, VerbFind, VerbSend, VerbReceive:
 		return transferVerb(ctx, r)
 	default:

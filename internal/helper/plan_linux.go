@@ -81,6 +81,7 @@ func planSession(ctx context.Context, r *frame.Request) (any, error) {
 	if err := d.publish(parent, res.Plan); err != nil {
 		return nil, diag.New(diag.Failure, "keep session", "", "%w", err)
 	}
+	leave(req.Head)
 	return res, nil
 }
 

@@ -16,6 +16,7 @@ var errLinux = errors.New("dry runs and applies happen on Linux targets only")
 func planSession(context.Context, *frame.Request) (any, error)  { return nil, errLinux }
 func remove(*frame.Request) (any, error)                        { return nil, errLinux }
 func confirm(context.Context, *frame.Request) (any, error)      { return nil, errLinux }
+func heads(*frame.Request) (any, error)                         { return nil, errLinux }
 func takeOver()                                                 {}
 func selectOps(context.Context, *frame.Request) (any, error)    { return nil, errLinux }
 func drift(context.Context, *frame.Request) (any, error)        { return nil, errLinux }

@@ -104,10 +104,36 @@ func (d Desk) Let(scope bowline.Scope, surface string, h http.Handler, refuse fu
 		}
 		defer leave()
 		trace.SpanFromContext(r.Context()).SetAttributes(attribute.String("bowline.token.id", v.ID), attribute.String("bowline.surface", surface))
-		ctx := context.WithValue(r.Context(), key{}, v)
+		ctx, cut := context.WithCancel(r.Context())
+		defer cut()
+		defer d.watch(ctx, cut, v.ID)()
+		ctx = context.WithValue(ctx, key{}, v)
 		ctx = bowline.WithCaller(ctx, v.Caller(surface, "token "+v.Name))
 		h.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// Recheck is how often what goes on for long asks whether its token still holds.
+const Recheck = 5 * time.Second
+
+// watch cuts a request that goes on for long when its token ends, until done is called.
+// What must come to an end, as an apply, has a context of its own.
+func (d Desk) watch(ctx context.Context, cut context.CancelFunc, id string) (done func()) {
+	var again *time.Timer
+	started := make(chan struct{})
+	again = time.AfterFunc(Recheck, func() {
+		<-started
+		if ctx.Err() != nil {
+			return
+		}
+		if err := d.Client.StillValid(ctx, id); diag.KindOf(err) == diag.Denied {
+			cut()
+			return
+		}
+		again.Reset(Recheck)
+	})
+	close(started)
+	return func() { again.Stop() } // one that runs sees that ctx is over
 }
 
 // SignIn gives the browser a cookie for a token's secret.

@@ -11,7 +11,9 @@ import (
 type Actor struct {
 	User    string // person
 	Surface string // "cli", "tui", "web", "api", "mcp"...
-	Client  string // program that acts for the user, as it named itself; with a token "token NAME"
+	// Client is the program that acts for the user, as it named itself; with a token
+	// "token NAME", and of a model "token ID NAME".
+	Client string
 }
 
 // surfaceMCP is where a model acts, surfaceWeb where a person does with a token that
@@ -27,6 +29,9 @@ const TokenMark = "token "
 // token is the name of the token that a program acts with; not ok where a person acts.
 func (a Actor) token() (name string, ok bool) {
 	name, ok = strings.CutPrefix(a.Client, TokenMark)
+	if ok && a.Surface == surfaceMCP {
+		_, name, _ = strings.Cut(name, " ")
+	}
 	return name, ok && a.Surface != surfaceWeb
 }
 

@@ -342,7 +342,7 @@ func TestTokensAreNoPersons(t *testing.T) {
 		{Actor{User: "ann", Surface: "cli"}, "any person user:ann"},
 		{Actor{User: "ann", Surface: "web", Client: "token laptop"}, "any person user:ann"},
 		{Actor{User: "ann", Surface: "api", Client: "token laptop"}, "any token token:laptop"},
-		{Actor{User: "ann", Surface: "mcp", Client: "token laptop"}, "any mcp mcp:laptop token token:laptop"},
+		{Actor{User: "ann", Surface: "mcp", Client: "token abcdefghij laptop"}, "any mcp mcp:laptop token token:laptop"},
 		{Actor{User: "ann", Surface: "mcp", Client: "laptop"}, "any mcp mcp:laptop"},
 	} {
 		var got []string

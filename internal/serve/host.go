@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/bowline-sh/bowline"
 	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/api"
 	"github.com/bowline-sh/bowline/internal/login"
@@ -21,9 +20,6 @@ const (
 	hostPath     = "/host/v1/link"
 	hostProtocol = "bowline-link/1"
 )
-
-// recheck is how often a link asks whether its token still holds.
-const recheck = 5 * time.Second
 
 // lend gives this machine to who holds a token for it.
 func (s *Server) lend(w http.ResponseWriter, r *http.Request) {
@@ -49,29 +45,10 @@ func (s *Server) lendOver(r *http.Request, conn net.Conn, buf *bufio.ReadWriter)
 	if _, err := fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nBowline-Login: %s\r\nServer: bowline\r\n\r\n", hostProtocol, s.cfg.Client.Login()); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(r.Context()) // of a hijacked request: it ends with the server
-	defer cancel()
+	ctx := r.Context() // of a hijacked request: it ends with the server, and with its token
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	go s.holds(ctx, cancel, login.From(ctx).Token)
 	return s.cfg.Client.LendHost(ctx, struct {
 		io.Reader
 		io.Writer
 	}{buf, conn})
-}
-
-// holds ends a link when its token ends.
-func (s *Server) holds(ctx context.Context, end context.CancelFunc, t bowline.Token) {
-	tick := time.NewTicker(recheck)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if err := s.cfg.Client.StillValid(ctx, t.ID); diag.KindOf(err) == diag.Denied {
-			end()
-			return
-		}
-	}
 }

@@ -5,8 +5,10 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/bowline-sh/bowline"
+	"github.com/bowline-sh/bowline/diag"
 	"github.com/bowline-sh/bowline/internal/api"
 	"github.com/bowline-sh/bowline/internal/login"
 	"github.com/bowline-sh/bowline/internal/mcp"
@@ -54,7 +56,8 @@ func (t *tools) of(v login.Visitor) (http.Handler, error) {
 	}
 	ctx, stop := context.WithCancel(t.ctx)
 	s, err := mcp.New(ctx, mcp.Config{Client: t.cfg.Client, Version: t.cfg.Version, Selector: v.Targets, Profiles: v.Profiles,
-		Name: "token " + v.Name, Who: v.Caller(bowline.SurfaceMCP, ""), Logger: slog.New(louder{t.cfg.Logger.Handler()})})
+		// Names are not unique, and sessions belong to whoever has the name.
+		Name: "token " + v.ID + " " + v.Name, Who: v.Caller(bowline.SurfaceMCP, ""), Logger: slog.New(louder{t.cfg.Logger.Handler()})})
 	if err != nil {
 		stop()
 		return nil, err
@@ -66,8 +69,33 @@ func (t *tools) of(v login.Visitor) (http.Handler, error) {
 		old.stop()
 		delete(t.all, id)
 	}
-	t.all[v.ID] = &tool{s.Open(), stop}
-	return t.all[v.ID], nil
+	made := &tool{s.Open(), stop}
+	t.all[v.ID] = made
+	go t.watch(ctx, v.ID, made)
+	return made, nil
+}
+
+// watch ends a token's server, with what it runs in the background, when the token ends.
+func (t *tools) watch(ctx context.Context, id string, mine *tool) {
+	tick := time.NewTicker(login.Recheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := t.cfg.Client.StillValid(ctx, id); diag.KindOf(err) != diag.Denied {
+			continue
+		}
+		mine.stop()
+		t.mu.Lock()
+		if t.all[id] == mine {
+			delete(t.all, id)
+		}
+		t.mu.Unlock()
+		return
+	}
 }
 
 // louder hides what is below a warning: the protocol's own library tells of every session.

@@ -142,6 +142,9 @@ func (s *Site) session(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	q := r.URL.Query()
+	if q.Get("secret") != "" && !login.From(r.Context()).May(bowline.ScopeApprove) {
+		return diag.New(diag.Refused, "show secret content", "go back, or sign in with a token that may approve", "who decides on a change sees the secrets in it, and this token does not decide")
+	}
 	v := sessionView{Session: x, Split: q.Get("view") == "split", From: count(q.Get("from")), Secret: count(q.Get("secret")), Operation: q.Get("op"), Following: s.acts.under(x.ID) || x.Status == plan.Applying || s.goesOn(r.Context(), q.Get("op"), x.ID),
 		Doc: review.New(review.Input{Plan: x.Plan, Contents: x.Contents, Digest: x.Digest, Now: time.Now(), Others: s.inEffect(r.Context(), x)})}
 	if a, err := s.cfg.Client.ExplainPlan(r.Context(), x.ID); err == nil {

@@ -17,7 +17,7 @@ import (
 var ErrToken = errors.New("the token is not valid: unknown, expired or revoked")
 
 // Valid returns a token that holds, by its id. Kind Denied means that there is none. A
-// token that was made from another one ends with it.
+// token that was made from another one ends with it, and with what that was made from.
 func (p *Parts) Valid(ctx context.Context, id string) (store.Token, error) {
 	refused := diag.New(diag.Denied, "authenticate", "'bowline token create' makes one", "%w", ErrToken)
 	s, err := p.Store(ctx)
@@ -28,15 +28,19 @@ func (p *Parts) Valid(ctx context.Context, id string) (store.Token, error) {
 	if errors.Is(err, store.ErrNotFound) || err == nil && ended(x) {
 		return store.Token{}, refused
 	}
-	if parent := ParentOf(x); err == nil && parent != "" {
-		up, perr := s.Token(ctx, parent)
-		if errors.Is(perr, store.ErrNotFound) || perr == nil && ended(up) {
+	up := x
+	for n := 0; err == nil && ParentOf(up) != ""; n++ {
+		up, err = s.Token(ctx, ParentOf(up))
+		if errors.Is(err, store.ErrNotFound) || err == nil && ended(up) || n == maxParents {
 			return store.Token{}, refused
 		}
-		err = perr
 	}
 	return x, err
 }
+
+// maxParents bounds how many tokens one was made from, one after the other: a browser
+// that signs in with what it has been given makes one more.
+const maxParents = 8
 
 func ended(x store.Token) bool { return !x.Revoked.IsZero() || !x.Expires.After(time.Now()) }
 

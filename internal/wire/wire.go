@@ -220,7 +220,7 @@ func (p *Parts) connect(o Options, home string) {
 	p.Engine = engine.New(engine.Config{
 		Target: p.Resolve, Links: p.links, Helpers: helpers, Recorder: p.log, Store: p.store.open, Now: time.Now,
 		User: login(), Host: hostname(), Surface: first(o.Surface, "api"), Client: o.Client, Rules: approvalRules(p.cfg.Approval, o), Profile: named, Default: p.cfg.Profile,
-		Frozen: frozen.Check, Gate: p.gate, Notify: p.notifier(o.Notify),
+		Frozen: frozen.Check, Gate: p.gate, Notify: p.notifier(o.Notify), Head: p.head,
 	})
 	p.Executor = executor.New(executor.Config{
 		Target: p.Resolve, Default: p.cfg.Profile, Links: p.links, Recorder: p.log, Helpers: helpers,

@@ -66,8 +66,10 @@ func (p *Parts) ServeWork(ctx context.Context, o WorkOptions) error {
 // witness is the chain of this machine; its key lies beside the head of its log.
 func (p *Parts) witness() (witness.Self, error) { return witness.Load(filepath.Dir(p.Paths.AuditHead)) }
 
-// VerifyAll checks the audit logs of all machines against each other.
-func (p *Parts) VerifyAll(ctx context.Context) (witness.Report, error) {
+// VerifyAll checks the audit logs of all machines against each other, and against what
+// the named targets hold.
+func (p *Parts) VerifyAll(ctx context.Context, targets []string) (witness.Report, error) {
+	held := p.held(ctx, targets)
 	k, err := p.Keeper(ctx)
 	if err != nil {
 		return witness.Report{}, err
@@ -76,7 +78,10 @@ func (p *Parts) VerifyAll(ctx context.Context) (witness.Report, error) {
 	if err != nil {
 		return witness.Report{}, err
 	}
-	return witness.Verify(ctx, self, k, p.AuditReader())
+	if err := caughtUp(ctx, held, self.ID); err != nil {
+		return witness.Report{}, err
+	}
+	return witness.Verify(ctx, self, k, p.AuditReader(), held)
 }
 
 // runner carries out tasks with the parts of a client.

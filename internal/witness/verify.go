@@ -14,7 +14,8 @@ import (
 // Report is what Verify found.
 type Report struct {
 	Chains     []ChainReport
-	Statements int64    // signed, all good unless there are problems
+	Statements int64 // signed, all good unless there are problems
+	Targets    []TargetReport
 	Problems   []string // at most a few for each place
 }
 
@@ -42,8 +43,9 @@ type verifier struct {
 }
 
 // Verify checks the copies, the statements, and this machine's log and memory against
-// them. An error means that it could not look.
-func Verify(ctx context.Context, self Self, db store.Audit, log *audit.Reader) (Report, error) {
+// them, and all that against what targets hold, which was read before. An error means
+// that it could not look.
+func Verify(ctx context.Context, self Self, db store.Audit, log *audit.Reader, held []Held) (Report, error) {
 	v := &verifier{store: db, hashes: map[string][]string{}, keys: map[string]ed25519.PublicKey{}, heard: map[string]map[string]bool{}}
 	// What vouches is read before what it vouches for: all of it may grow meanwhile.
 	memory, merr := self.last()
@@ -73,6 +75,7 @@ func Verify(ctx context.Context, self Self, db store.Audit, log *audit.Reader) (
 	if err := v.here(ctx, self, log); err != nil {
 		return v.report, err
 	}
+	v.held(ctx, self, log, held)
 	for i, c := range v.report.Chains {
 		v.report.Chains[i].Signers = len(v.heard[c.ID])
 	}
@@ -222,6 +225,29 @@ func (v *verifier) here(ctx context.Context, self Self, log *audit.Reader) error
 		p.problem("it ends with entry %d, and the store has %d", seq, len(copied))
 	}
 	return nil
+}
+
+// held compares what targets hold with the copies; what they hold of this machine with
+// its log, which is never behind.
+func (v *verifier) held(ctx context.Context, self Self, log *audit.Reader, held []Held) {
+	if len(held) == 0 {
+		return
+	}
+	known := map[string][]string{}
+	for chain, hashes := range v.hashes {
+		known[chain] = hashes
+	}
+	if self.ID != "" {
+		known[self.ID] = entriesOf(ctx, log)
+	}
+	list, problems := compare(held, known, func(chain string) string {
+		if chain == self.ID {
+			return "log of this machine"
+		}
+		return "copy of the log " + chain
+	})
+	v.report.Targets = list
+	v.report.Problems = append(v.report.Problems, problems...)
 }
 
 // remembered checks what this machine remembers of its statements.

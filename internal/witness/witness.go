@@ -119,6 +119,40 @@ func digest(x store.Statement) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Head is where a chain stood when its machine signed it. Targets keep it, see package
+// helper; what they say is worth as much as the signature.
+type Head struct {
+	Chain     string
+	Key       []byte
+	Host      string
+	Seq       uint64
+	Hash      string
+	Time      time.Time
+	Signature []byte
+}
+
+func (h Head) text() []byte {
+	return fmt.Appendf(nil, "bowline audit head 1\n%s\n%q\n%d\n%s\n%d\n", h.Chain, h.Host, h.Seq, h.Hash, h.Time.UnixMilli())
+}
+
+// Valid reports whether the machine that the chain is named after signed it.
+func (h Head) Valid() bool {
+	return len(h.Key) == ed25519.PublicKeySize && idOf(h.Key) == h.Chain && ed25519.Verify(h.Key, h.text(), h.Signature)
+}
+
+// Head signs where the log of this machine stands; not ok where it holds nothing.
+func (s Self) Head(ctx context.Context, log *audit.Reader, host string, now time.Time) (h Head, ok bool, err error) {
+	for e, err := range log.List(ctx, audit.Filter{Limit: 1}) {
+		if err != nil {
+			return h, false, err
+		}
+		h = Head{Chain: s.ID, Key: s.Public(), Host: host, Seq: e.Seq, Hash: e.Hash, Time: now.UTC().Truncate(time.Millisecond)}
+		h.Signature = ed25519.Sign(s.key, h.text())
+		return h, true, nil
+	}
+	return h, false, nil
+}
+
 // Syncer copies a log to the store and signs statements.
 type Syncer struct {
 	Self  Self

@@ -60,7 +60,7 @@ func (m machine) act(n int) {
 
 func (m machine) problems(db store.Audit) string {
 	m.t.Helper()
-	r, err := witness.Verify(m.t.Context(), m.self, db, m.reader())
+	r, err := witness.Verify(m.t.Context(), m.self, db, m.reader(), nil)
 	if err != nil {
 		m.t.Fatal(err)
 	}

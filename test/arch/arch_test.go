@@ -61,7 +61,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/config`, `diag|target|profile|profile/profilefile|change|internal/(durable|policy)`},
 	{`internal/audit`, `diag|internal/(durable|redact)`},
 	// L2: what the product does; helper is its far side.
-	{`internal/executor`, `diag|target|profile|internal/(audit|frame|freeze|helper|link|policy|sandbox|transfer|transfer/agentless|transport)`},
+	{`internal/executor`, `diag|target|profile|internal/(audit|caller|frame|freeze|helper|link|policy|sandbox|transfer|transfer/agentless|transport)`},
 	{`internal/transfer/copier`, `diag|target|internal/(audit|frame|freeze|helper|link|policy|transfer|transfer/agentless|transport)`},
 	{`internal/caller`, `nothing`},
 	{`internal/engine`, `diag|target|plan|change|profile|internal/(audit|caller|frame|freeze|helper|link|policy|store|transport)`},
@@ -79,7 +79,7 @@ var rules = []struct{ pkg, mayImport string }{
 	{`internal/receipt`, `plan|internal/audit`},
 	{`internal/inventory`, `diag|target|profile|internal/(audit|durable|freeze|link|sandbox|sandbox/attack|transport|transport/ssh)`},
 	{`internal/warm`, `diag|target|internal/(durable|frame|link|transport|transport/framed)`},
-	{`internal/helper`, `diag|change|plan|profile|internal/(durable|frame|freeze|sandbox|transport/local|overlay|overlay/deferral|apply|transfer)`},
+	{`internal/helper`, `diag|change|plan|profile|internal/(safepath|durable|frame|freeze|sandbox|transport/local|overlay|overlay/deferral|apply|transfer)`},
 	// L3 and L4: the only package that knows them all, and the only door.
 	{`internal/wire`, `.*`},
 	{`\.`, `diag|target|profile|plan|change|internal/(wire|box|box/setup|caller|engine|helper|store|store/sqlstore|work|token|audit|receipt|sshsig|fleet|freeze|durable|gate|policy|warm|executor|foreign|inventory|keys|recipe|sandbox|config|transport|transport/ssh|transfer|transfer/copier)`},

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -177,6 +178,9 @@ func readToken(t target.Target) (string, error) {
 	return token, nil
 }
 
+// maxAnswer bounds what a host says before it lends itself, in bytes.
+const maxAnswer = 128 << 10
+
 // upgrade asks the host to lend itself.
 func upgrade(conn *tls.Conn, t target.Target, token string, info func(*http.Response) transport.Info) (transport.Conn, error) {
 	req := http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: address(t), Path: Path}, Host: address(t), Header: http.Header{
@@ -185,7 +189,8 @@ func upgrade(conn *tls.Conn, t target.Target, token string, info func(*http.Resp
 	if err := req.Write(conn); err != nil {
 		return nil, unreachable(t, err)
 	}
-	r := bufio.NewReaderSize(conn, 128<<10)
+	bounded := &io.LimitedReader{R: conn, N: maxAnswer}
+	r := bufio.NewReaderSize(bounded, 128<<10)
 	resp, err := http.ReadResponse(r, &req)
 	if err != nil {
 		return nil, unreachable(t, err)
@@ -193,6 +198,7 @@ func upgrade(conn *tls.Conn, t target.Target, token string, info func(*http.Resp
 	if resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Upgrade") != Protocol {
 		return nil, refusal(t, resp)
 	}
+	bounded.N = math.MaxInt64 // frames have bounds of their own
 	c, err := framed.NewConn(r, conn, info(resp))
 	if err != nil {
 		return nil, unreachable(t, err)
