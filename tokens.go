@@ -67,6 +67,9 @@ const maxTokenLife = 366 * 24 * time.Hour
 // CreateToken makes a token and returns its secret, which is kept nowhere.
 func (c *Client) CreateToken(ctx context.Context, req TokenRequest) (Token, string, error) {
 	const op = "create token"
+	if strings.TrimSpace(req.Scopes) == "" {
+		return Token{}, "", diag.New(diag.Usage, op, "'bowline token create --name NAME --scope read,plan'; --help says what each scope allows", "it is not said what the token may do")
+	}
 	scopes, err := token.ParseSet(req.Scopes)
 	if err != nil {
 		return Token{}, "", diag.New(diag.Usage, op, "'bowline token create --name NAME --scope read,plan'", "%w", err)

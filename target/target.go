@@ -98,6 +98,9 @@ func (t Target) Validate() error {
 	if err := validHost(t.Host); err != nil {
 		return err
 	}
+	if t.Kind == HTTPS && t.User != "" {
+		return fmt.Errorf("user %q: a target of type https acts as the account that serves there", t.User)
+	}
 	if t.User != "" {
 		if err := validUser(t.User); err != nil {
 			return err

@@ -436,6 +436,9 @@ func (env *Env) verifyAll(ctx context.Context, c *bowline.Client, targets []stri
 			fmt.Fprintf(env.Stdout, "%s\n", neutral.Text(p))
 		}
 		_, err = fmt.Fprintf(env.Stdout, "%d statements hold\n", r.Statements)
+		if len(r.Chains) == 0 {
+			env.note("no server shares this store so far; 'bowline audit verify' checks this machine's log")
+		}
 	}
 	if err == nil && !r.OK {
 		err = diag.New(diag.Failure, "verify audit logs", "keep what each place has before anything else is written: 'bowline audit export', 'bowline store backup FILE'", "they are not intact")

@@ -101,6 +101,9 @@ func (env *Env) serveWith(ctx context.Context, c *bowline.Client, o serveOptions
 	if err := o.allowed(ctx, c, secure != nil, len(table.People) > 0); err != nil {
 		return err
 	}
+	if err := c.Ping(ctx); err != nil { // before anybody is told where it is
+		return err
+	}
 	once := &login.Once{User: c.Login()}
 	log := env.logger(o)
 	traces, err := spans.FromEnv(table.OTLP, os.Getenv)

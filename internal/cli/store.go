@@ -68,7 +68,7 @@ func backup(ctx context.Context, c *bowline.Client, name string) (done bowline.S
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-") // 0600
 	if err != nil {
-		return done, err
+		return done, diag.New(diag.Usage, "back up store", "name a file in a directory that exists and that you can write to", "%w", err)
 	}
 	done, err = c.BackupStore(ctx, f)
 	if err == nil {

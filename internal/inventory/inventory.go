@@ -68,6 +68,9 @@ func (inv *Inventory) Add(ctx context.Context, t target.Target, fingerprint stri
 	if err := t.Validate(); err != nil {
 		return ssh.HostKey{}, diag.New(diag.Usage, op, "", "%w", err)
 	}
+	if t.Kind == target.HTTPS && t.TokenFile == "" {
+		return ssh.HostKey{}, diag.New(diag.Usage, op, "put what 'bowline token create --name NAME --scope host' printed there into a file of mode 0600, and add --token-file FILE", "a target of type https needs a token")
+	}
 	if _, ok := inv.cfg.Find(t.Name); ok {
 		return ssh.HostKey{}, diag.New(diag.Usage, op, "choose another name, or 'bowline target remove "+t.Name+"' first", "a target of this name already exists")
 	}
