@@ -86,13 +86,23 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	return s, nil
 }
 
-// masked hides the password, should a driver ever quote it.
+// masked says an error on one line, and hides the password, should a driver ever quote it.
 func masked(cfg *pgxpool.Config, err error) error {
-	if pw := cfg.ConnConfig.Password; pw != "" && strings.Contains(err.Error(), pw) {
-		return errors.New(strings.ReplaceAll(err.Error(), pw, "xxxxx"))
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if pw := cfg.ConnConfig.Password; pw != "" {
+		text = strings.ReplaceAll(text, pw, "xxxxx")
 	}
-	return err
+	return said{text, err}
 }
+
+// said is an error in other words.
+type said struct {
+	text string
+	err  error
+}
+
+func (s said) Error() string { return s.text }
+func (s said) Unwrap() error { return s.err }
 
 // Close implements [store.Store].
 func (s *Store) Close() error {
