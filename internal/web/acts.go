@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ type action struct {
 	mu    sync.Mutex // guards what follows
 	lines []string   // progress so far, neutralised
 	err   error
+	ended time.Time
 	done  chan struct{} // closed at the end
 	more  chan struct{} // closed when there is more; then a new one
 }
@@ -45,6 +47,7 @@ func (a *acts) start(ctx context.Context, id string, do func(ctx context.Context
 			return diag.New(diag.Conflict, "act on "+id, "follow it on its page", "something is being done to it already")
 		}
 	}
+	maps.DeleteFunc(a.all, func(_ string, x *action) bool { return x.old() })
 	x := &action{done: make(chan struct{}), more: make(chan struct{})}
 	a.all[id] = x
 	a.mu.Unlock()
@@ -98,8 +101,18 @@ func (x *action) add(line string) {
 func (x *action) end(err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.err = err
+	x.err, x.ended = err, time.Now()
 	close(x.done)
+}
+
+// keepFor is how long it is remembered what was done.
+const keepFor = 10 * time.Minute
+
+// old reports whether it ended long ago.
+func (x *action) old() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return !x.ended.IsZero() && time.Since(x.ended) > keepFor
 }
 
 // after returns the lines from n on, and what is closed when there are more.
