@@ -227,8 +227,13 @@ func (c *conn) Subsystem(ctx context.Context, name string) (transport.Process, e
 	return c.open(ctx, verbSubsystem, start{Line: name})
 }
 
+// end is the background process.
+func (c *conn) end() framed.End {
+	return framed.End{Client: c.c, Gone: "the background process that held the link is gone"}
+}
+
 func (c *conn) open(ctx context.Context, verb string, body any) (transport.Process, error) {
-	p, err := framed.Open(ctx, c.c, verb, body)
+	p, err := framed.Open(ctx, c.end(), verb, body)
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +242,7 @@ func (c *conn) open(ctx context.Context, verb string, body any) (transport.Proce
 
 // Dial connects to a socket as seen from the target, see [link.Link.Dial].
 func (c *conn) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	p, err := framed.Open(ctx, c.c, verbDial, dial{network, addr})
+	p, err := framed.Open(ctx, c.end(), verbDial, dial{network, addr})
 	if err != nil {
 		return nil, err
 	}

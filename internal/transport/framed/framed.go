@@ -98,20 +98,26 @@ func (c *Conn) Close() error {
 
 // Start implements [transport.Conn].
 func (c *Conn) Start(ctx context.Context, line string) (transport.Process, error) {
-	p, err := Open(ctx, c.client, verbStart, start{Line: line})
+	p, err := Open(ctx, End{c.client, "the server there is gone"}, verbStart, start{Line: line})
 	if err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// Open starts a process at the other end of c by a verb that its handler answers with
+// End is the client of the other end, and the words for it when it has gone.
+type End struct {
+	*frame.Client
+	Gone string
+}
+
+// Open starts a process at the other end by a verb that its handler answers with
 // [Follow] or with an [Ended]. Errors are those of [transport.Conn.Start].
-func Open(ctx context.Context, c *frame.Client, verb string, body any) (*Process, error) {
+func Open(ctx context.Context, c End, verb string, body any) (*Process, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	p := &Process{accepted: make(chan struct{}), done: make(chan struct{})}
+	p := &Process{gone: c.Gone, accepted: make(chan struct{}), done: make(chan struct{})}
 	call, err := c.Open(verb, body, func(json.RawMessage) { p.once.Do(func() { close(p.accepted) }) })
 	if err != nil {
 		return nil, fmt.Errorf("start command: %w: %w", transport.ErrLost, err)
@@ -135,6 +141,7 @@ func Open(ctx context.Context, c *frame.Client, verb string, body any) (*Process
 // Process is one at the other end; see [transport.Process].
 type Process struct {
 	Call     *frame.Call
+	gone     string
 	accepted chan struct{}
 	once     sync.Once
 	done     chan struct{} // closed when end and err are set
@@ -150,7 +157,7 @@ func (p *Process) wait() {
 // failed is the error of a process that did not end by itself.
 func (p *Process) failed() error {
 	if p.err != nil {
-		return fmt.Errorf("run command: the other end is gone: %w: %w", transport.ErrLost, p.err)
+		return fmt.Errorf("%s: %w: %w", p.gone, transport.ErrLost, p.err)
 	}
 	return p.end.Err()
 }
