@@ -2,6 +2,7 @@ package web
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/bowline-sh/bowline"
@@ -9,11 +10,17 @@ import (
 
 // asker says who asked for a session, and through what.
 func asker(s bowline.Session) string {
-	who := s.User
-	if s.Client != "" {
-		who += " by " + s.Client
+	name, token := strings.CutPrefix(s.Client, "token ")
+	if token && s.Surface == bowline.SurfaceMCP {
+		_, name, _ = strings.Cut(name, " ") // its id stands before its name
 	}
-	return who + " (" + s.Surface + ")"
+	switch {
+	case token:
+		return s.User + " (" + s.Surface + ", token " + name + ")"
+	case s.Client != "":
+		return s.User + " by " + s.Client + " (" + s.Surface + ")"
+	}
+	return s.User + " (" + s.Surface + ")"
 }
 
 func number(n int) string {
