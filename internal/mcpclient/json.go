@@ -258,7 +258,7 @@ func (c Client) update(d document, entry object, name string, e Entry) ([]byte, 
 		if err != nil {
 			return nil, err
 		}
-		out := d.data
+		var out []byte
 		switch {
 		case at < 0 && f.value != nil:
 			out = d.add(entry, f.key, f.value)
