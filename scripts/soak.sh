@@ -18,7 +18,6 @@ BOWLINE_TRANSFER=full go test -count 1 -timeout 1h -v -run 'TestResumeAfterCut|T
 BOWLINE_BOXES=full go test -count 1 -timeout 1h -v -run TestFaults ./internal/box
 BOWLINE_FLEET=full go test -count 1 -timeout 1h -v -run 'TestTroubledFleet|TestCommands' ./test/integration
 BOWLINE_SCALE=full go test -count 1 -timeout 1h -v -run TestChaos ./internal/worker
-BOWLINE_SCALE=full go test -count 1 -timeout 1h -v -run TestServersDieInAFleet ./test/integration
 BOWLINE_LOAD=full go test -count 1 -timeout 1h -v ./test/load
 BOWLINE_SCALE=full go test -count 1 -timeout 1h -v ./test/scale
 go test -p 1 -count "${SOAK_COUNT:-5}" -timeout 2h ./...

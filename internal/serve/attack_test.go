@@ -377,11 +377,11 @@ func FuzzRequests(f *testing.F) {
 	token := w.token("ann", "read", "") // what may be tried harms nothing
 	f.Fuzz(func(t *testing.T, method, target, body string) {
 		if _, err := url.ParseRequestURI(target); err != nil || !strings.HasPrefix(target, "/") || method == "" || strings.ContainsFunc(method, func(r rune) bool { return r < 'A' || r > 'Z' }) {
-			t.Skip()
+			return
 		}
 		req, err := http.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
 		if err != nil {
-			t.Skip()
+			return
 		}
 		req.RequestURI, req.Host, req.RemoteAddr = target, "localhost", "127.0.0.1:1"
 		req.Header.Set("Authorization", "Bearer "+token)

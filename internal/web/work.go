@@ -41,7 +41,7 @@ func (s *Site) works(w http.ResponseWriter, r *http.Request) error {
 	if len(list) == workPageSize {
 		v.Next = list[workPageSize-1].ID
 	}
-	s.show(w, r, http.StatusOK, workPage(s.frame(r, "Work"), v))
+	s.show(w, r, http.StatusOK, workPage(s.frame(r, "Activity"), v))
 	return nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -213,102 +212,4 @@ func killOwner(t *testing.T, c *bowline.Client, operation string) int {
 	}
 	t.Fatalf("no process %s in %+v", tasks[0].Process, list)
 	return 0
-}
-
-// TestServersDieInAFleet: three servers run, plan and apply on many targets while they are
-// killed and PostgreSQL restarts; each target ends in one way, and is changed once. Only
-// in long campaigns.
-func TestServersDieInAFleet(t *testing.T) {
-	if os.Getenv("BOWLINE_SCALE") != "full" {
-		t.Skip("a long campaign: BOWLINE_SCALE=full")
-	}
-	testkit.Root(t)
-	n := 100
-	if v, err := strconv.Atoi(os.Getenv("BOWLINE_SCALE_TARGETS")); err == nil {
-		n = v
-	}
-	home := testkit.Dir(t)
-	srv, err := os.MkdirTemp("/srv", "bowline-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(srv) })
-	s := testkit.SSHD(t, testkit.Listen("0.0.0.0"), testkit.ConfigLines("SetEnv HOME="+home, "MaxStartups 100", "MaxSessions 100"))
-	pg := testkit.StartPostgres(t)
-	t.Setenv("BOWLINE_TEST_STORE", pg.NewDatabase("bowline"))
-	t.Setenv("SSH_AUTH_SOCK", "")
-	dir := t.TempDir()
-	c, err := bowline.Open(t.Context(), shared(dir, "state"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	var names []string
-	for i := range n {
-		tg := target.Target{Name: fmt.Sprintf("h%d", i), Kind: target.SSH, Host: fmt.Sprintf("127.0.%d.%d", 1+i/200, 1+i%200), Port: s.Port, User: s.User, KeyFile: s.ClientKeyFile}
-		if _, err := c.AddTarget(t.Context(), tg, s.HostKeyFingerprint, nil); err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, tg.Name)
-	}
-	servers := []*exec.Cmd{server(t, dir, "s0"), server(t, dir, "s1"), server(t, dir, "s2")}
-	harm := func(op bowline.Operation) bowline.Operation {
-		for k := 0; ; k++ {
-			time.Sleep(2 * time.Second)
-			o, err := c.Operation(t.Context(), op.ID)
-			if err != nil || o.State.Over() {
-				return o
-			}
-			if k > 6 {
-				continue // let it come to an end
-			}
-			i := k % len(servers)
-			_ = servers[i].Process.Kill()
-			_ = servers[i].Wait()
-			if k%3 == 1 {
-				pg.Restart([]string{"fast", "immediate"}[k%2])
-			}
-			servers[i] = server(t, dir, fmt.Sprintf("s%d", i))
-		}
-	}
-	o := harm(submitted(t, c, bowline.OperationRequest{Verb: bowline.OperationRun, Targets: names, Run: &bowline.RunRequest{Argv: []string{"sleep", "0.2"}}}))
-	t.Logf("run: %s, %v", o.State, o.Counts)
-	var sessions []string
-	for i, name := range names { // the targets are one machine: each changes something else
-		script := fmt.Sprintf("echo a >> %s/%s; sleep 0.1; echo b >> %s/%s.b", srv, name, srv, name)
-		op := submitted(t, c, bowline.OperationRequest{Verb: bowline.OperationPlan, Targets: []string{name}, Plan: &bowline.PlanRequest{Script: []byte(script), File: fmt.Sprintf("x%d.sh", i)}})
-		sessions = append(sessions, op.ID)
-	}
-	for i, id := range sessions {
-		x := ended(t, c, id)[0]
-		if x.State != bowline.WorkSucceeded {
-			t.Fatalf("%+v", x)
-		}
-		if _, err := c.Approve(t.Context(), x.Session, ""); err != nil {
-			t.Fatal(err)
-		}
-		sessions[i] = x.Session
-	}
-	o = harm(submitted(t, c, bowline.OperationRequest{Verb: bowline.OperationApply, Sessions: sessions}))
-	t.Logf("apply: %s, %v", o.State, o.Counts)
-	if o.State != bowline.WorkSucceeded {
-		list, err := c.Tasks(t.Context(), o.ID, false)
-		for _, x := range list {
-			if x.State != bowline.WorkSucceeded {
-				t.Errorf("%s: %s after %d attempts: %s", x.Target, x.State, x.Attempt, x.Error)
-			}
-		}
-		t.Error(err)
-	}
-	for i, name := range names {
-		for file, want := range map[string]string{name: "a\n", name + ".b": "b\n"} {
-			if b, err := os.ReadFile(filepath.Join(srv, file)); err != nil || string(b) != want {
-				t.Errorf("%s: %q, %v", file, b, err)
-			}
-		}
-		if got := status(t, c, sessions[i]); got != plan.Executed {
-			t.Errorf("%s: session %s is %s", name, sessions[i], got)
-		}
-	}
-	auditHolds(t, c, 3)
 }

@@ -84,7 +84,7 @@ func TestAccessible(t *testing.T) {
 				b.do(chromedp.Navigate(w.url + "/login"))
 				b.check(script, "login")
 				b.signIn(token)
-				for _, path := range []string{"/", "/s/" + id, "/s/" + id + "?view=split", "/targets", "/work", "/boxes", "/boxes?target=web1", "/audit", "/s/none"} {
+				for _, path := range []string{"/", "/s/" + id, "/s/" + id + "?view=split", "/targets", "/activity", "/boxes", "/boxes?target=web1", "/audit", "/s/none"} {
 					b.do(chromedp.Navigate(w.url+path), chromedp.WaitVisible("main"))
 					b.check(script, path)
 				}
