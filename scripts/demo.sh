@@ -9,6 +9,7 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/bowline-demo.XXXXXX")
 sshd_pid="" site="" serve_pid=""
 cleanup() {
 	[ -z "$serve_pid" ] || kill "$serve_pid" 2>/dev/null || true
+	[ ! -d "$dir/run/bowline" ] || "$bowline" link close --all >/dev/null 2>&1 || true # the process that keeps links
 	[ -z "$sshd_pid" ] || kill "$sshd_pid" 2>/dev/null || true
 	rm -rf "$dir" ${site:+"$site"}
 }
