@@ -33,8 +33,10 @@ else
 	exit 1
 fi
 
-step documents
+step documents and pages
 go run ./internal/gendocs -check
+make --no-print-directory generate
+git diff --exit-code -- internal/web || { echo "the pages are not what their templates say: 'make generate'" >&2; exit 1; }
 
 step cross-compile
 for os in linux darwin windows; do

@@ -19,23 +19,12 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "bowline-box-")
-	if err != nil {
-		panic(err)
-	}
-	program = filepath.Join(dir, "bowline")
-	if out, err := exec.Command("go", "build", "-o", program, "github.com/bowline-sh/bowline/cmd/bowline").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-		os.Exit(1)
-	}
 	// Most of the time one waits for sshd or Podman.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "4"); err != nil {
 		panic(err)
 	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(testkit.Main(m, &program))
 }
 
 // laptop is a person's machine with a target dev1.

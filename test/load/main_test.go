@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,18 +22,7 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "bowline-load-")
-	if err != nil {
-		panic(err)
-	}
-	program = filepath.Join(dir, "bowline")
-	if out, err := exec.Command("go", "build", "-o", program, "github.com/bowline-sh/bowline/cmd/bowline").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(testkit.Main(m, &program))
 }
 
 // world is a server with one target, web1.

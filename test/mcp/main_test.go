@@ -23,18 +23,7 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "bowline-mcp-")
-	if err != nil {
-		panic(err)
-	}
-	program = filepath.Join(dir, "bowline")
-	if out, err := exec.Command("go", "build", "-o", program, "github.com/bowline-sh/bowline/cmd/bowline").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(testkit.Main(m, &program))
 }
 
 // world is a person's machine with targets web1, web2, ...
